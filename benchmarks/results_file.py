@@ -1,0 +1,55 @@
+"""The one format in which every benchmark stores its results."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tvm_prune.board import cpu_name
+
+_FOLDER = Path(__file__).parent / "results"
+_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "onnxruntime", "scipy", "xgboost")
+
+
+def write_results(
+    name: str, figures: Mapping[str, float], rows: Sequence[Mapping[str, Any]]
+) -> Path:
+    """Write ``benchmarks/results/NAME.json`` with date, versions and machine.
+
+    Args:
+        name: name of the benchmark's module.
+        figures: the summary, flat, by snake_case name.
+        rows: everything behind the figures, enough to recompute them; failures included.
+
+    Returns:
+        The file written.
+    """
+    _FOLDER.mkdir(exist_ok=True)
+    path = _FOLDER / f"{name}.json"
+    content = {
+        "name": name,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": {"cpu": cpu_name(), "cores": os.cpu_count()},
+        "figures": dict(figures),
+        "rows": list(rows),
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages that results depend on, where they are installed."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

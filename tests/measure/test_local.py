@@ -1,0 +1,130 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tvm
+
+from tvm_prune.measure import LocalMeasurer, Repeats
+from tvm_prune.measurement import Artifact, Failure, Measurement
+
+MODULE = """
+@I.ir_module
+class Module:
+    @T.prim_func(s_tir=True)
+    def main(result: T.Buffer((4,), "int32")):
+        with T.sblock("root"):
+            {}
+"""
+FINE = "result[0] = result[1] + 1"
+ENDLESS = "while result[0] < 2:\n                result[0] = 0"
+ABORTS = 'T.evaluate(T.call_extern("int32", "abort"))'
+UNDEFINED = 'result[0] = T.call_extern("int32", "nobody_defines_this")'
+DOES_NOT_COMPILE = 'result[0] = T.call_llvm_intrin("int32", "llvm.sqrt", T.int32(0))'
+
+SCRIPT = f"""
+import tvm
+from tvm_prune.board import load_board
+from tvm_prune.measure import LocalMeasurer
+print("this script starts")
+module = tvm.script.from_source('''{MODULE.format(FINE)}''')
+measurer = LocalMeasurer(load_board("host").tvm_target(), builders=2)
+print([type(result).__name__ for result in measurer.run(measurer.build([module, module]))])
+measurer.close()
+"""
+
+
+def module(statement: str) -> tvm.IRModule:
+    return tvm.script.from_source(MODULE.format(statement))
+
+
+@pytest.fixture(scope="module")
+def measurer(target):
+    measurer = LocalMeasurer(target, builders=1, run_timeout=2, repeats=Repeats(samples=3))
+    yield measurer
+    measurer.close()
+
+
+def outcomes(measurer: LocalMeasurer, *statements: str) -> list[Measurement | Failure]:
+    built = measurer.build([module(statement) for statement in statements])
+    assert all(isinstance(artifact, Artifact) for artifact in built)
+    return measurer.run([artifact for artifact in built if isinstance(artifact, Artifact)])
+
+
+def test_a_kernel_is_built_and_measured(measurer, kernel) -> None:
+    [artifact] = measurer.build([kernel(32)])
+    assert isinstance(artifact, Artifact)
+    assert artifact.arguments == (("float32", (32, 32)),) * 3
+    [measurement] = measurer.run([artifact])
+    assert isinstance(measurement, Measurement)
+    assert measurement.unit == measurer.unit == "seconds"
+    assert len(measurement.samples) == 3
+    assert all(0 < sample < 1 for sample in measurement.samples)
+
+
+def test_more_work_takes_longer(measurer, kernel) -> None:
+    small, large = measurer.run(measurer.build([kernel(8), kernel(256)]))
+    assert small.median < large.median
+
+
+@pytest.mark.parametrize(
+    ("statement", "cause"),
+    [
+        (ENDLESS, "timed out after 2 s"),
+        (ABORTS, "SIGABRT"),
+        (UNDEFINED, "undefined symbol: nobody_defines_this"),
+    ],
+)
+def test_a_kernel_that_does_not_run_fails_alone(statement, cause, measurer) -> None:
+    before, failed, after = outcomes(measurer, FINE, statement, FINE)
+    assert isinstance(before, Measurement)
+    assert isinstance(failed, Failure)
+    assert failed.stage == "run"
+    assert cause in failed.cause
+    assert isinstance(after, Measurement)
+
+
+def test_a_kernel_that_does_not_compile_fails_alone(measurer) -> None:
+    before, failed, after = measurer.build([module(s) for s in (FINE, DOES_NOT_COMPILE, FINE)])
+    assert isinstance(before, Artifact)
+    assert isinstance(failed, Failure)
+    assert failed.stage == "build"
+    assert "possible type mismatch: llvm.sqrt" in failed.cause
+    assert isinstance(after, Artifact)
+
+
+def test_measuring_works_from_a_script_without_a_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    finished = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert finished.stdout.splitlines() == [
+        "this script starts",
+        "['Measurement', 'Measurement']",
+    ], finished.stderr
+
+
+def test_closing_deletes_the_artifacts(target) -> None:
+    measurer = LocalMeasurer(target, builders=1)
+    [artifact] = measurer.build([module(FINE)])
+    assert artifact.path.exists()
+    measurer.close()
+    assert not artifact.path.parent.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_call", "number", "samples"),
+    [(1e-6, 10_000, 5), (4e-3, 3, 5), (0.05, 1, 5), (0.2, 1, 2), (3.0, 1, 1)],
+)
+def test_fast_code_is_called_more_often_and_slow_code_is_repeated_less(
+    seconds_per_call, number, samples
+) -> None:
+    repeats = Repeats(samples=5, seconds=0.01, total_seconds=0.4)
+    assert repeats.plan(seconds_per_call) == (number, samples)

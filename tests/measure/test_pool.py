@@ -1,0 +1,124 @@
+import ctypes
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from tvm_prune.measure.pool import Failed, WorkerPool
+
+
+@pytest.fixture
+def pool():
+    pool = WorkerPool(2, timeout=60)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def impatient():
+    pool = WorkerPool(1, timeout=0.5)
+    yield pool
+    pool.close()
+
+
+def test_results_are_in_the_order_of_the_jobs(pool) -> None:
+    delays = [0.3, 0.0, 0.1, 0.0]
+    assert pool.map(time.sleep, [(delay,) for delay in delays]) == [None] * 4
+    assert pool.map(math.factorial, [(n,) for n in range(6)]) == [1, 1, 2, 6, 24, 120]
+
+
+def test_workers_are_kept_from_one_call_to_the_next(pool) -> None:
+    first = set(pool.map(os.getpid, [()] * 4))
+    assert len(first) == 2
+    assert set(pool.map(os.getpid, [()] * 4)) <= first
+
+
+def test_a_worker_is_replaced_after_its_uses() -> None:
+    pool = WorkerPool(1, timeout=60, maximum_uses=2)
+    first, second, third = pool.map(os.getpid, [()] * 3)
+    pool.close()
+    assert first == second
+    assert third != first
+
+
+def test_a_job_that_raises_fails_with_its_message_and_keeps_its_worker(pool) -> None:
+    before = set(pool.map(os.getpid, [()] * 2))
+    failed, fine = pool.map(math.sqrt, [(-1,), (4,)])
+    assert failed == Failed("ValueError: math domain error")
+    assert fine == 2
+    assert set(pool.map(os.getpid, [()] * 2)) == before
+
+
+def test_a_job_that_crashes_fails_with_the_signal_and_the_next_one_succeeds(pool) -> None:
+    jobs = [(0,), (0,), (0,)]
+    for failed in pool.map(ctypes.string_at, jobs):
+        assert isinstance(failed, Failed)
+        assert "SIGSEGV" in failed.cause
+    assert pool.map(math.sqrt, [(4,), (9,)]) == [2, 3]
+
+
+def test_what_a_crashing_job_printed_is_part_of_its_cause(pool) -> None:
+    [failed] = pool.map(os.system, [("echo out of registers >&2; kill -ABRT $PPID; sleep 1",)])
+    assert isinstance(failed, Failed)
+    assert "SIGABRT" in failed.cause
+    assert failed.cause.endswith("out of registers")
+
+
+def test_a_job_that_hangs_fails_in_time_and_the_next_one_succeeds(impatient) -> None:
+    hanging, fine = impatient.map(time.sleep, [(3600,), (0,)])
+    assert hanging == Failed("timed out after 0.5 s")
+    assert fine is None
+
+
+def test_a_worker_that_was_killed_between_two_calls_is_replaced(impatient) -> None:
+    [before] = impatient.map(os.getpid, [()])
+    os.kill(before, signal.SIGKILL)
+    psutil.Process(before).wait(10)
+    [after] = impatient.map(os.getpid, [()])
+    assert isinstance(after, int)
+    assert after != before
+
+
+def test_a_job_that_cannot_be_sent_fails_alone(pool) -> None:
+    failed, fine = pool.map(math.sqrt, [(open(os.devnull),), (4,)])  # noqa: SIM115
+    assert isinstance(failed, Failed)
+    assert "cannot be sent" in failed.cause
+    assert fine == 2
+
+
+def test_closing_ends_all_workers(pool) -> None:
+    workers = pool.map(os.getpid, [()] * 4)
+    pool.close()
+    assert not any(psutil.pid_exists(worker) for worker in workers)
+
+
+def test_workers_end_amid_a_job_when_their_parent_is_killed(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, time
+            from tvm_prune.measure.pool import WorkerPool
+            pool = WorkerPool(1, timeout=600)
+            print(*pool.map(os.getpid, [()]), flush=True)
+            pool.map(time.sleep, [(600,)])
+            """
+        )
+    )
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert parent.stdout is not None
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    worker.wait(timeout=10)

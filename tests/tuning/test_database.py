@@ -1,0 +1,57 @@
+import pytest
+
+from tvm_prune.measure.simulated import SimulatedMeasurer
+from tvm_prune.tuning import count_trials, open_database, tune, tuned_trace
+from tvm_prune.tuning.search import SearchSettings
+
+RECORDS = "database_tuning_record.json"
+
+
+@pytest.fixture(scope="module")
+def content(conv, target, tmp_path_factory) -> dict[str, bytes]:
+    """Files of a database with three trials of one kernel."""
+    folder = tmp_path_factory.mktemp("database")
+    measurer = SimulatedMeasurer()
+    settings = SearchSettings(trials_per_round=2, population=8, generations=1)
+    database = open_database(folder)
+    tune({conv(8, 8): 1}, target, measurer, database, trials_per_kernel=3, settings=settings)
+    measurer.close()
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def write(content: dict[str, bytes], folder) -> None:
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("kept", [1, 100, -2])
+def test_a_truncated_last_record_is_dropped_and_the_others_stay(
+    kept, content, conv, target, tmp_path
+) -> None:
+    *complete, last = content[RECORDS].splitlines(keepends=True)
+    write({**content, RECORDS: b"".join([*complete, last[:kept]])}, tmp_path)
+    assert count_trials(open_database(tmp_path), target) == {conv(8, 8).key: 2}
+    assert (tmp_path / RECORDS).read_bytes() == b"".join(complete)
+
+
+def test_a_missing_newline_does_not_join_two_records(content, conv, target, tmp_path) -> None:
+    write({**content, RECORDS: content[RECORDS].rstrip(b"\n")}, tmp_path)
+    assert count_trials(open_database(tmp_path), target) == {conv(8, 8).key: 3}
+    assert (tmp_path / RECORDS).read_bytes() == content[RECORDS]
+
+
+def test_a_truncated_workload_does_not_spoil_the_database(content, target, conv, tmp_path) -> None:
+    workloads = content["database_workload.json"]
+    write({"database_workload.json": workloads[:-50], RECORDS: b""}, tmp_path)
+    assert tuned_trace(open_database(tmp_path), conv(8, 8), target) is None
+
+
+def test_records_of_another_target_are_not_used(content, conv, target, tmp_path) -> None:
+    from tvm.target import Target
+
+    write(content, tmp_path)
+    other = Target({"kind": "llvm", "num-cores": 64})
+    database = open_database(tmp_path)
+    assert tuned_trace(database, conv(8, 8), target) is not None
+    assert tuned_trace(database, conv(8, 8), other) is None
+    assert count_trials(database, other) == {}

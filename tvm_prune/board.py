@@ -1,0 +1,194 @@
+"""Boards: devices we can build for and measure on, one TOML file each."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm.target import codegen
+
+from tvm_prune.errors import BoardError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PACKAGE = Path(__file__).parent
+
+FIELDS: Mapping[str, tuple[type, bool]] = {
+    "name": (str, True),
+    "description": (str, True),
+    "connection": (str, True),
+    "target": (dict, True),
+    "measure": (dict, False),
+    "flash": (int, False),
+    "ram": (int, False),
+    "clock_hz": (int, False),
+}
+"""Keys of a board file: their type, and whether they must be given."""
+
+MEASURE_FIELDS: Mapping[str, type] = {"clock": str, "repeats": int}
+CONNECTIONS = ("local",)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A device to build for and measure on.
+
+    Attributes:
+        name: short name, as given to ``--board``.
+        description: one line for people.
+        connection: how it is reached; ``local`` is this machine.
+        target: TVM target as a dictionary.
+        clock: unit of its measurements: ``seconds``, ``instructions`` or ``cycles``.
+        repeats: measurements of one kernel, each long enough for the clock.
+        flash: bytes of flash, where that is a limit.
+        ram: bytes of RAM, where that is a limit.
+    """
+
+    name: str
+    description: str
+    connection: str
+    target: Mapping[str, Any]
+    clock: str = "seconds"
+    repeats: int = 5
+    flash: int | None = None
+    ram: int | None = None
+
+    def tvm_target(self) -> Any:
+        """The TVM target.
+
+        Raises:
+            BoardError: if TVM does not know it.
+        """
+        try:
+            return tvm.target.Target(dict(self.target))
+        except (ValueError, TypeError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BoardError(f"Board '{self.name}': TVM refuses its target: {reason}") from error
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies what measurements depend on: target, machine, clock and TVM version."""
+        identity = {
+            "target": dict(self.target),
+            "cpu": cpu_name() if self.connection == "local" else None,
+            "clock": self.clock,
+            "tvm": tvm.__version__,
+        }
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_board(name_or_path: str) -> Board:
+    """Find a board by name among the shipped ones, or read a board file.
+
+    Raises:
+        BoardError: if there is no such board, or its file is malformed.
+    """
+    if name_or_path.endswith(".toml") or os.sep in name_or_path:
+        return _read(Path(name_or_path))
+    path = _directory() / f"{name_or_path}.toml"
+    if not path.exists():
+        names = board_names()
+        close = difflib.get_close_matches(name_or_path, names, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        raise BoardError(
+            f"There is no board '{name_or_path}'; known boards: {', '.join(names)}.{hint} "
+            "A board of your own is given as a path: --board ./my-board.toml."
+        )
+    return _read(path)
+
+
+def board_names() -> list[str]:
+    """Names of the boards that come with the package."""
+    return sorted(path.stem for path in _directory().glob("*.toml"))
+
+
+def cpu_name() -> str:
+    """Model name of this machine's CPU."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _directory() -> Path:
+    """Board files lie in the installed package, or at the root of a checkout."""
+    installed = PACKAGE / "targets"
+    return installed if installed.is_dir() else PACKAGE.parent / "targets"
+
+
+def _read(path: Path) -> Board:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BoardError(f"Cannot read the board file {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BoardError(f"The board file {path} is not valid TOML: {error}.") from error
+    _check(path, data)
+    measure = data.get("measure", {})
+    return Board(
+        name=data["name"],
+        description=data["description"],
+        connection=data["connection"],
+        target=_complete(data["target"]),
+        clock=measure.get("clock", "seconds"),
+        repeats=measure.get("repeats", 5),
+        flash=data.get("flash"),
+        ram=data.get("ram"),
+    )
+
+
+def _check(path: Path, data: Mapping[str, Any]) -> None:
+    types = {key: kind for key, (kind, _) in FIELDS.items()}
+    _check_keys(path, data, types)
+    for key, (_, required) in FIELDS.items():
+        if required and key not in data:
+            raise BoardError(f"The board file {path} lacks `{key}`.")
+    _check_keys(path, data.get("measure", {}), MEASURE_FIELDS, "measure.")
+    if data["connection"] not in CONNECTIONS:
+        raise BoardError(
+            f"The board file {path} says `connection` = '{data['connection']}'; "
+            f"allowed: {', '.join(CONNECTIONS)}."
+        )
+
+
+def _check_keys(
+    path: Path, data: Mapping[str, Any], types: Mapping[str, type], prefix: str = ""
+) -> None:
+    for key, value in data.items():
+        if key not in types:
+            close = difflib.get_close_matches(key, types, n=1)
+            hint = f" Did you mean `{prefix}{close[0]}`?" if close else ""
+            raise BoardError(
+                f"The board file {path} has an unknown key `{prefix}{key}`; "
+                f"allowed: {', '.join(types)}.{hint}"
+            )
+        if type(value) is not types[key]:
+            raise BoardError(
+                f"The board file {path} gives `{prefix}{key}` as {type(value).__name__} "
+                f"({value!r}); it must be {types[key].__name__}."
+            )
+
+
+def _complete(target: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill a target that asks for detection with what LLVM says about this machine."""
+    complete = {key: value for key, value in target.items() if key != "detect"}
+    if target.get("detect"):
+        complete.setdefault("mtriple", str(codegen.llvm_get_system_triple()))
+        complete.setdefault("mcpu", str(codegen.llvm_get_system_cpu()))
+        complete.setdefault("num-cores", len(os.sched_getaffinity(0)))
+    return complete

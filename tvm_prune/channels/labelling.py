@@ -1,0 +1,165 @@
+"""Walks a Relax function once and gives every channel position its label."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import IRModule, relax
+from tvm.ir import GenericConst
+
+from tvm_prune.channels.labels import AxisLabels, LabelSpace, TensorLabels, frozen_axis
+from tvm_prune.channels.ops import OPS
+from tvm_prune.channels.rule import OpCall, ValueLabels
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """An op without a row in the table: it freezes what it touches."""
+
+    op: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Labels of every value of a function.
+
+    Attributes:
+        space: the ties between the labels, and the reasons for what is frozen.
+        values: labels of every variable of the function (and every constant in it).
+        parameters: labels of each parameter of the function, by name, in order.
+        barriers: ops that have no row, and how often each occurs.
+    """
+
+    space: LabelSpace
+    values: Mapping[Any, ValueLabels]
+    parameters: Mapping[str, TensorLabels]
+    barriers: tuple[Barrier, ...]
+
+    def axes(self) -> Iterator[AxisLabels]:
+        """Every distinct array of axis labels in the function, in program order."""
+        seen: dict[int, AxisLabels] = {}
+        for labels in self.values.values():
+            for axis in _flat(labels):
+                seen.setdefault(id(axis), axis)
+        yield from seen.values()
+
+
+def _flat(labels: ValueLabels) -> Iterator[AxisLabels]:
+    for part in labels or ():
+        if isinstance(part, tuple):
+            yield from _flat(part)
+        elif part is not None:
+            yield part
+
+
+def input_count(function: Any) -> int:
+    """Number of leading parameters of the function that are model inputs, not weights."""
+    attrs = function.attrs
+    if attrs is None or "num_input" not in attrs:
+        return len(function.params)
+    return int(attrs["num_input"])
+
+
+def label(module: IRModule, function_name: str = "main") -> Labelling:
+    """Give every channel position of a function a label and collect the ties.
+
+    Args:
+        module: a Relax module with static shapes; the function's attribute ``num_input`` tells how
+            many of its leading parameters are inputs, the rest are weights.
+        function_name: the function to label.
+    """
+    function = module[function_name]
+    walker = _Walker(module)
+    inputs = input_count(function)
+    for index, parameter in enumerate(function.params):
+        walker.bind_parameter(parameter, is_input=index < inputs)
+    for block in function.body.blocks:
+        for binding in block.bindings:
+            walker.bind(binding)
+    walker.freeze_outputs(function.body.body)
+    return Labelling(
+        space=walker.space,
+        values=walker.values,
+        parameters={
+            parameter.name: walker.values[parameter] for parameter in function.params[inputs:]
+        },
+        barriers=tuple(Barrier(op, count) for op, count in walker.barriers.most_common()),
+    )
+
+
+class _Walker:
+    def __init__(self, module: IRModule) -> None:
+        self.module = module
+        self.space = LabelSpace()
+        self.values: dict[Any, Any] = {}
+        self.barriers: Counter[str] = Counter()
+
+    def bind_parameter(self, parameter: Any, is_input: bool) -> None:
+        self.values[parameter] = self._fresh(parameter.ty)
+        if is_input:
+            for axis in self.values[parameter]:
+                self.space.freeze(axis, f"belongs to the input '{parameter.name}'")
+
+    def bind(self, binding: Any) -> None:
+        value, variable = binding.value, binding.var
+        if isinstance(value, relax.Call):
+            self.values[variable] = self._call(value, variable.name)
+        else:
+            self.values[variable] = self._expression(value)
+
+    def freeze_outputs(self, output: Any) -> None:
+        for axis in _flat(self._expression(output)):
+            self.space.freeze(axis, "is a model output")
+
+    def _call(self, call: Any, name: str) -> ValueLabels:
+        inputs = tuple(self._expression(argument) for argument in call.args)
+        op = call.op.name if hasattr(call.op, "name") else type(call.op).__name__
+        rule = OPS.get(op)
+        if rule is None:
+            return self._barrier(call, _callee(call, op), inputs)
+        where = f"{op.removeprefix('relax.')} '{name}'"
+        return rule.labels(OpCall(call, inputs, self.space, where))
+
+    def _barrier(self, call: Any, op: str, inputs: tuple[ValueLabels, ...]) -> ValueLabels:
+        self.barriers[op] += 1
+        for axis in _flat(inputs):
+            self.space.freeze(axis, f"meets the barrier {op}")
+        return _frozen(call.ty)
+
+    def _expression(self, expr: Any) -> ValueLabels:
+        if isinstance(expr, relax.Var):
+            labels: ValueLabels = self.values[expr]
+            return labels
+        if isinstance(expr, relax.Tuple):
+            return tuple(self._expression(part) for part in expr.fields)
+        if isinstance(expr, relax.TupleGetItem):
+            fields: Any = self._expression(expr.tuple_value)
+            return fields[expr.index]  # type: ignore[no-any-return]
+        if isinstance(expr, GenericConst):
+            if expr not in self.values:
+                self.values[expr] = self._fresh(expr.ty)
+            constant: ValueLabels = self.values[expr]
+            return constant
+        return None
+
+    def _fresh(self, ty: Any) -> TensorLabels:
+        return tuple(self.space.fresh_axis(int(extent)) for extent in ty.shape.values)
+
+
+def _callee(call: Any, op: str) -> str:
+    """Name of a barrier; a call_tir is known by the function it calls."""
+    if op in ("relax.call_tir", "relax.call_dps_packed"):
+        return f"{op.removeprefix('relax.')}({call.args[0].name_hint})"
+    return op
+
+
+def _frozen(ty: Any) -> Any:
+    if isinstance(ty, relax.TupleType):
+        return tuple(_frozen(part) for part in ty.fields)
+    if isinstance(ty, relax.TensorType):
+        return tuple(frozen_axis(int(extent)) for extent in ty.shape.values)
+    return None

@@ -1,0 +1,93 @@
+"""A model at any widths: pruned, lowered, scheduled by transfer, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+
+from tvm_prune.channels import Channels, Scores, keep_best, plan_for_units
+from tvm_prune.export import export_shared_library
+from tvm_prune.latency import Family, Widths
+from tvm_prune.model import Model
+from tvm_prune.plan import PruningPlan
+from tvm_prune.transform import PruneChannels, inference_form, prune_parameters
+from tvm_prune.tuning import KernelCall, kernel_calls, lower, with_schedules
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Everything needed to build a model at any widths.
+
+    Attributes:
+        model: the dense model.
+        channels: its groups.
+        scores: importance of every unit; the best ones are kept.
+        target: what to compile for.
+    """
+
+    model: Model
+    channels: Channels
+    scores: Scores
+    target: Any
+    _calls: dict[Widths, tuple[KernelCall, ...]] = field(default_factory=dict)
+
+    @property
+    def dense(self) -> Widths:
+        """Dense width of every group."""
+        return tuple(group.width for group in self.channels.groups)
+
+    def plan(self, widths: Widths) -> PruningPlan:
+        """The plan that keeps the most important units at these widths."""
+        return plan_for_units(self.channels, keep_best(self.scores, widths), self.model.parameters)
+
+    def pruned(
+        self, plan: PruningPlan, parameters: Mapping[str, NDArray[Any]] | None = None
+    ) -> Model:
+        """The model after a plan, with its own kept weights or the given ones."""
+        module = tvm.transform.Sequential([PruneChannels(plan)])(self.model.module)
+        values = parameters or prune_parameters(self.model.parameters, plan)
+        return Model(
+            self.model.name, module, values, self.model.inputs, self.model.outputs, source=None
+        )
+
+    def kernel_calls(self, widths: Widths) -> Sequence[KernelCall]:
+        """Kernel calls of the model at these widths, in program order."""
+        if widths not in self._calls:
+            lowered = lower(inference_form(self.pruned(self.plan(widths))), self.target)
+            self._calls[widths] = kernel_calls(lowered)
+        return self._calls[widths]
+
+    def build(self, model: Model, families: Sequence[Family], path: Path) -> None:
+        """Compile a pruned model with the schedules of its families.
+
+        Args:
+            model: the dense model at any widths.
+            families: the kernels and where their schedules come from.
+            path: where the shared library goes.
+        """
+        lowered = lower(inference_form(model), self.target)
+        calls = kernel_calls(lowered)
+        scheduled = {}
+        for family in families:
+            for position in family.calls:
+                call = calls[position]
+                if call.name not in scheduled:
+                    scheduled[call.name] = family.source.schedule(call.workload, self.target)
+        export_shared_library(with_schedules(lowered, scheduled), self.target, path)
+
+
+def example_inputs(model: Model, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Random inputs for a model, for when only its speed matters."""
+    generator = np.random.default_rng(seed)
+    return {
+        spec.name: generator.random(spec.shape).astype(spec.dtype)
+        if spec.dtype.startswith("float")
+        else np.zeros(spec.shape, dtype=spec.dtype)
+        for spec in model.inputs
+    }

@@ -1,0 +1,128 @@
+"""Bundles: the output directory, and its manifest that is checked before anything is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tvm_prune.errors import BundleError
+from tvm_prune.model import TensorSpec
+from tvm_prune.plan import PruningPlan
+
+FORMAT = 1
+LIBRARY = "model.so"
+PLAN = "plan.json"
+MANIFEST = "manifest.json"
+REPORT = "report.txt"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked output directory.
+
+    Attributes:
+        directory: where it lies.
+        manifest: what its manifest says.
+    """
+
+    directory: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def library(self) -> Path:
+        """The compiled model."""
+        return self.directory / LIBRARY
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The model's inputs, in order."""
+        return _specs(self.manifest["inputs"])
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The model's outputs, in order."""
+        return _specs(self.manifest["outputs"])
+
+
+def write_bundle(
+    directory: Path,
+    library: bytes,
+    plan: PruningPlan,
+    report: str,
+    manifest: Mapping[str, Any],
+) -> Bundle:
+    """Write an output directory; the manifest comes last, so an unfinished one is never valid.
+
+    Args:
+        directory: created where it is missing; files of an older bundle are replaced.
+        library: the compiled model.
+        plan: the pruning plan.
+        report: text for people.
+        manifest: what to record besides the files' hashes.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / MANIFEST).unlink(missing_ok=True)
+    (directory / LIBRARY).write_bytes(library)
+    plan.save(directory / PLAN)
+    (directory / REPORT).write_text(report, encoding="utf-8")
+    complete = {
+        "format": FORMAT,
+        **manifest,
+        "files": {name: sha256(directory / name) for name in (LIBRARY, PLAN, REPORT)},
+    }
+    text = json.dumps(complete, indent=2) + "\n"
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
+    return Bundle(directory, complete)
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """Read and check an output directory; nothing in it is loaded or run.
+
+    Raises:
+        BundleError: if it is no bundle, or a file is missing or was altered.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise BundleError(
+            f"{directory} is not a bundle: it has no {MANIFEST}. "
+            "`tvm-prune prune MODEL ... -o DIR` writes one."
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        files, version = dict(manifest["files"]), manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} is damaged ({error!r}); prune the model again.") from error
+    if version != FORMAT:
+        raise BundleError(f"{path} has format {version}, but this version reads {FORMAT}.")
+    for name in (LIBRARY, PLAN, REPORT):
+        _check_file(directory / name, files.get(name))
+    return Bundle(directory, manifest)
+
+
+def _check_file(path: Path, expected: str | None) -> None:
+    if not path.is_file():
+        raise BundleError(f"The bundle lacks {path.name}; prune the model again.")
+    if sha256(path) != expected:
+        raise BundleError(
+            f"{path} is not the file that was written with the manifest (its SHA-256 differs); "
+            "nothing was loaded. Prune the model again, or restore the file."
+        )
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"]) for entry in entries
+    )

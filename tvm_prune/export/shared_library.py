@@ -1,0 +1,38 @@
+"""A compiled model as one shared library that TVM's runtime loads, on this machine or over RPC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import IRModule, relax
+
+from tvm_prune.errors import PruneError
+
+
+def export_shared_library(scheduled: IRModule, target: Any, path: Path) -> None:
+    """Compile a lowered module whose kernels are scheduled, weights included.
+
+    Args:
+        scheduled: result of :func:`tvm_prune.tuning.with_schedules`.
+        target: what to compile for.
+        path: where the library goes.
+
+    Raises:
+        PruneError: if no C compiler is there to link the library.
+    """
+    pipeline = tvm.transform.Sequential([relax.transform.DeadCodeElimination(), _build_pipeline()])
+    executable = tvm.compile(scheduled, target=target, relax_pipeline=pipeline)
+    try:
+        executable.export_library(str(path))
+    except (RuntimeError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise PruneError(
+            f"Cannot link {path.name}: {first}. Linking needs a C++ compiler: "
+            "`apt-get install g++` on Debian."
+        ) from error
+
+
+def _build_pipeline() -> Any:
+    return relax.pipeline.default_build_pipeline()

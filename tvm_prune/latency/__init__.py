@@ -1,0 +1,26 @@
+"""Latency of every kernel at every width, learned from measurements on the board."""
+
+from __future__ import annotations
+
+from tvm_prune.latency.families import Family, Lowering, ScheduleSource, Widths, find_families
+from tvm_prune.latency.model import LatencyModel, ModelError, Sample, fit
+from tvm_prune.latency.records import RecordKey, Records, open_records
+from tvm_prune.latency.sampling import friendly_widths, sample_widths, smallest_width
+
+__all__ = [
+    "Family",
+    "LatencyModel",
+    "Lowering",
+    "ModelError",
+    "RecordKey",
+    "Records",
+    "Sample",
+    "ScheduleSource",
+    "Widths",
+    "find_families",
+    "fit",
+    "friendly_widths",
+    "open_records",
+    "sample_widths",
+    "smallest_width",
+]

@@ -1,0 +1,104 @@
+"""What the latency model sees of a kernel: its work, its extents and its transferred schedule."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_prune.latency.families import Family
+
+SLOTS = 8
+ARGUMENTS = 5
+KNOBS = 4
+LANES = 16
+
+FeatureMatrix = NDArray[np.float32]
+"""One row a kernel, one column a feature; NaN where a kernel has no such thing."""
+
+
+def feature_names() -> list[str]:
+    """Names of the columns of a feature matrix."""
+    slots = [
+        f"slot{slot}_{name}"
+        for slot in range(SLOTS)
+        for name in ("extent", "outer", "middle", "inner", "innermost", "lane_use")
+    ]
+    arguments = [f"argument{index}_log_elements" for index in range(ARGUMENTS)]
+    return [
+        "log_work",
+        "log_work_share",
+        "log_moved",
+        "work_per_element",
+        "parallel",
+        "tile_work",
+        *slots,
+        *arguments,
+        *[f"knob{index}" for index in range(KNOBS)],
+        "dense_log_cost_per_work",
+    ]
+
+
+def work(family: Family, widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Multiplications of a tiled kernel, or elements touched by any other, shape (n,)."""
+    slots = family.slots.at(widths)
+    touched = _elements(family, widths).sum(axis=1)
+    if slots.shape[1] == 0:
+        return touched
+    return np.maximum(slots.astype(np.float64).prod(axis=1), touched)
+
+
+def features(family: Family, widths: NDArray[np.float64], dense_cost: float) -> FeatureMatrix:
+    """Features of a family at many widths.
+
+    Args:
+        family: the kernel.
+        widths: widths of the family's own groups, shape (n, groups).
+        dense_cost: measured cost of its dense kernel.
+
+    Returns:
+        Matrix of shape (n, features).
+    """
+    slots = family.slots.at(widths)
+    tilings = family.tilings(slots)
+    elements = _elements(family, widths)
+    amount = work(family, widths)
+    dense_work = float(work(family, family.arguments.dense[None, :])[0])
+    columns = [
+        np.log(amount),
+        np.log(amount / dense_work),
+        np.log(elements.sum(axis=1)),
+        amount / elements.sum(axis=1),
+        tilings[:, :, 0].prod(axis=1),
+        tilings[:, :, 2:].prod(axis=(1, 2)),
+        *_slot_columns(slots, tilings),
+        *_padded(list(np.log(elements).T), ARGUMENTS, len(widths)),
+        *_padded([np.full(len(widths), knob) for knob in family.knobs], KNOBS, len(widths)),
+        np.full(len(widths), np.log(dense_cost / dense_work)),
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _elements(family: Family, widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Number of elements of every argument, shape (n, arguments)."""
+    extents = family.arguments.at(widths).astype(np.float64)
+    bounds = np.cumsum(family.ranks)[:-1]
+    return np.stack([part.prod(axis=1) for part in np.split(extents, bounds, axis=1)], axis=1)
+
+
+def _slot_columns(
+    slots: NDArray[np.int64], tilings: NDArray[np.int64]
+) -> list[NDArray[np.float64]]:
+    columns: list[NDArray[np.float64]] = []
+    for slot in range(SLOTS):
+        if slot >= slots.shape[1]:
+            columns += [np.full(len(slots), np.nan)] * 6
+            continue
+        inner = tilings[:, slot, 3]
+        lane_use = inner / (np.ceil(inner / LANES) * LANES)
+        columns += [slots[:, slot], *tilings[:, slot].T, lane_use]
+    return columns
+
+
+def _padded(columns: list[NDArray[np.float64]], count: int, rows: int) -> list[NDArray[np.float64]]:
+    missing = [np.full(rows, np.nan)] * max(0, count - len(columns))
+    return columns[:count] + missing

@@ -1,0 +1,97 @@
+"""Run and measure whole models: shared libraries that hold a Relax executable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from tvm_prune.errors import MeasureError
+from tvm_prune.measure import jobs
+from tvm_prune.measure.jobs import Repeats
+from tvm_prune.measure.local import runner_pool
+from tvm_prune.measure.pool import Failed
+from tvm_prune.measurement import Measurement
+
+_TIMEOUT = 600.0
+
+
+def run_executable(
+    library: Path, inputs: Mapping[str, npt.NDArray[Any]], *, threads: int | None = None
+) -> list[npt.NDArray[Any]]:
+    """Outputs of a model, computed in a process of its own.
+
+    Args:
+        library: exported shared library with a Relax ``main``.
+        inputs: an array for every parameter of ``main``, by name.
+        threads: size of TVM's thread pool; all processors by default.
+
+    Returns:
+        Every output array, nested tuples flattened.
+
+    Raises:
+        MeasureError: if the model cannot be loaded, crashes, or takes longer than ten minutes.
+    """
+    result: list[npt.NDArray[Any]] = run_in_worker(
+        jobs.run_model, (str(library), dict(inputs)), threads
+    )
+    return result
+
+
+def measure_executable(
+    library: Path,
+    inputs: Mapping[str, npt.NDArray[Any]],
+    *,
+    rounds: int = 15,
+    threads: int | None = None,
+) -> Measurement:
+    """Latency of a model in seconds per call, `rounds` samples; see :func:`measure_interleaved`."""
+    return measure_interleaved([library], inputs, rounds=rounds, threads=threads)[0]
+
+
+def measure_interleaved(
+    libraries: Sequence[Path],
+    inputs: Mapping[str, npt.NDArray[Any]],
+    *,
+    rounds: int = 15,
+    threads: int | None = None,
+    repeats: Repeats | None = None,
+) -> list[Measurement]:
+    """Latencies of models that take turns, so that a drift of the machine hits all alike.
+
+    Args:
+        libraries: exported shared libraries, each with a Relax ``main``.
+        inputs: an array for every parameter of ``main``, by name; the same for all libraries.
+        rounds: turns; each gives one sample per library.
+        threads: size of TVM's thread pool; all processors by default.
+        repeats: its `seconds` is the least that one turn takes; a fast model is called repeatedly.
+
+    Returns:
+        One measurement per library, in seconds.
+
+    Raises:
+        MeasureError: if a model cannot be loaded, crashes, or all take longer than ten minutes.
+    """
+    arguments = (
+        [str(library) for library in libraries],
+        dict(inputs),
+        rounds,
+        repeats or Repeats(),
+    )
+    samples = run_in_worker(jobs.time_models, arguments, threads)
+    return [Measurement(tuple(taken), "seconds") for taken in samples]
+
+
+def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:
+    """Result of one job in a process of its own."""
+    pool = runner_pool(threads or os.cpu_count() or 1, timeout=_TIMEOUT)
+    try:
+        [result] = pool.map(function, [arguments])
+    finally:
+        pool.close()
+    if isinstance(result, Failed):
+        raise MeasureError(f"the model does not run: {result.cause}")
+    return result

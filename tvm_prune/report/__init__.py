@@ -1,0 +1,15 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+from tvm_prune.report.inspection import inspection_json, inspection_text
+from tvm_prune.report.listing import boards_text, outputs_text
+from tvm_prune.report.text import report_text
+
+__all__ = [
+    "boards_text",
+    "inspection_json",
+    "inspection_text",
+    "outputs_text",
+    "report_text",
+]

@@ -1,0 +1,132 @@
+"""What a run returns, and how it is written down."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_prune import __version__
+from tvm_prune.board import Board, cpu_name
+from tvm_prune.export import Bundle, write_bundle
+from tvm_prune.latency import ModelError
+from tvm_prune.measurement import Measurement
+from tvm_prune.model import Model, TensorSpec
+from tvm_prune.plan import PruningPlan
+from tvm_prune.report import report_text
+from tvm_prune.tuning import TuningReport
+from tvm_prune.verification import Verification
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """A pruned model that meets its budget, with everything that was measured on the way.
+
+    Attributes:
+        model: the pruned model, its parameters as they are deployed.
+        plan: what was kept.
+        board: the board it was built for and measured on.
+        budget: the budget as the user gave it.
+        dense_latency: measured latency of the tuned dense model.
+        latency: measured latency of the pruned model, in the same interleaved run.
+        predicted: latency the planner expected for this plan before it was built.
+        dense_accuracy: accuracy of the dense model, 0..1, where labelled data was given.
+        accuracy: accuracy of the pruned model, likewise.
+        dense_parameters: number of weights of the dense model.
+        importance_kept: share of the total importance that was kept, 0..1.
+        model_error: accuracy of the latency model on held-out widths.
+        verification: comparison with the masked dense model.
+        tuning: what tuning did in this run.
+        attempts: predicted and measured latency of every plan that was built.
+        library: the compiled model as bytes.
+    """
+
+    model: Model
+    plan: PruningPlan
+    board: Board
+    budget: str
+    dense_latency: Measurement
+    latency: Measurement
+    predicted: float
+    dense_accuracy: float | None
+    accuracy: float | None
+    dense_parameters: int
+    importance_kept: float
+    model_error: ModelError
+    verification: Verification
+    tuning: TuningReport
+    attempts: tuple[tuple[float, float], ...]
+    library: bytes
+
+    @property
+    def latency_ratio(self) -> float:
+        """Measured latency of the pruned model over that of the dense one."""
+        return self.latency.median / self.dense_latency.median
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the weights, for machines."""
+        return {
+            "tool": {"name": "tvm_prune", "version": __version__},
+            "versions": {name: version(name) for name in ("apache-tvm", "onnx", "numpy")},
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "model": self.model.name,
+            "board": {"name": self.board.name, "fingerprint": self.board.fingerprint,
+                      "cpu": cpu_name(), "system": platform.platform()},
+            "target": dict(self.board.target),
+            "budget": self.budget,
+            "inputs": _specs(self.model.inputs),
+            "outputs": _specs(self.model.outputs),
+            "latency": {
+                "unit": self.latency.unit,
+                "dense": _cost(self.dense_latency),
+                "pruned": _cost(self.latency),
+                "ratio": self.latency_ratio,
+                "predicted": self.predicted,
+                "attempts": [list(pair) for pair in self.attempts],
+            },
+            "accuracy": {"dense": self.dense_accuracy, "pruned": self.accuracy},
+            "parameters": {
+                "dense": self.dense_parameters, "pruned": self.model.parameter_count},
+            "importance_kept": self.importance_kept,
+            "latency_model": _finite(vars(self.model_error)),
+            "verification": vars(self.verification),
+            "tuning": {
+                "trials": self.tuning.trials,
+                "kernels": len(self.tuning.kernels),
+                "kernels_reused": self.tuning.reused,
+                "failures": [vars(failure) for failure in self.tuning.failures],
+            },
+            "widths": [vars(width) for width in self.plan.widths],
+        }  # fmt: skip
+
+    def report(self) -> str:
+        """The result as text for people."""
+        return report_text(self.to_json())
+
+    def save(self, directory: str | Path) -> Bundle:
+        """Write the bundle: compiled model, plan, manifest and report."""
+        directory = Path(directory)
+        return write_bundle(directory, self.library, self.plan, self.report(), self.to_json())
+
+
+def _cost(measurement: Measurement) -> dict[str, float | int]:
+    return {
+        "median": measurement.median,
+        "spread": measurement.spread,
+        "samples": len(measurement.samples),
+    }
+
+
+def _specs(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
+    return [{"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype} for spec in specs]
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no word for what could not be computed but null."""
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,89 @@
+"""MetaSchedule's JSON database, opened so that a killed process does not spoil it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tvm.target import Target
+
+from tvm_prune.tuning.context import provide_cpu_intrinsics
+from tvm_prune.tuning.kernels import Workload
+
+_LOG = logging.getLogger(__name__)
+
+_WORKLOADS = "database_workload.json"
+_RECORDS = "database_tuning_record.json"
+_FAILED = 1e9
+"""MetaSchedule stores 1e10 seconds for a candidate that could not be measured."""
+
+
+def open_database(folder: Path) -> Any:
+    """Open, or create, the tuning database of a cache directory.
+
+    Every record is appended as one line when it is measured, so a killed process can leave at most
+    one unfinished line; it is dropped here. One process at a time may write to a folder.
+
+    Args:
+        folder: holds ``database_workload.json`` and ``database_tuning_record.json``.
+
+    Returns:
+        A MetaSchedule ``JSONDatabase``.
+    """
+    provide_cpu_intrinsics()
+    from tvm.s_tir.meta_schedule.database import JSONDatabase
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (_WORKLOADS, _RECORDS):
+        _drop_unfinished_line(folder / name)
+    return JSONDatabase(work_dir=str(folder))
+
+
+def count_trials(database: Any, target: Target) -> Counter[str]:
+    """How many trials, failed ones included, each workload has on `target`, by workload key."""
+    return Counter(
+        Workload(record.workload.mod).key
+        for record in database.get_all_tuning_records()
+        if _same_target(record.target, target)
+    )
+
+
+def best_record(database: Any, workload: Workload, target: Target) -> Any | None:
+    """The fastest measured ``TuningRecord`` of a workload on `target`, or None.
+
+    MetaSchedule's own query ignores the target.
+    """
+    if not database.has_workload(workload.mod):
+        return None
+    records = database.get_top_k(database.commit_workload(workload.mod), len(database))
+    for record in records:
+        if _same_target(record.target, target) and float(record.run_secs[0]) < _FAILED:
+            return record
+    return None
+
+
+def _same_target(one: Target | None, other: Target) -> bool:
+    """Whether two targets are described alike; the objects differ after a round trip."""
+    return one is not None and json.loads(str(one)) == json.loads(str(other))
+
+
+def _drop_unfinished_line(path: Path) -> None:
+    """Make `path` end with a complete line of JSON and a newline."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    if not content or content.endswith(b"\n"):
+        return
+    start = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[start:])
+    except ValueError:
+        _LOG.warning("dropping an unfinished line at the end of %s", path)
+        with path.open("r+b") as file:
+            file.truncate(start)
+    else:
+        with path.open("ab") as file:
+            file.write(b"\n")

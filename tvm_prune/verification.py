@@ -1,0 +1,141 @@
+"""Checks a compiled model against an independent reference, and tells its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from tvm_prune.errors import DataError, VerificationError
+from tvm_prune.export import Bundle
+from tvm_prune.measure import run_executable_batches
+from tvm_prune.model import Model, TensorSpec, bound_inputs
+
+Arrays = Mapping[str, NDArray[Any]]
+
+TOLERANCE = 1e-4
+SAMPLES = 16
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far a compiled model is from its reference.
+
+    Attributes:
+        reference: what computed the reference.
+        samples: number of inputs compared.
+        max_relative_error: largest difference relative to the largest reference value.
+    """
+
+    reference: str
+    samples: int
+    max_relative_error: float
+
+
+def verify(
+    library: Path, dense: Model, masked: Mapping[str, NDArray[Any]], inputs: Arrays
+) -> Verification:
+    """Compare a compiled pruned model with the dense one whose removed slices are zero.
+
+    Args:
+        library: the compiled pruned model.
+        dense: the dense model.
+        masked: its parameters with every removed slice set to zero.
+        inputs: samples stacked along the first axis of each input.
+
+    Raises:
+        VerificationError: if an output differs by more than 1e-4 of the largest value.
+    """
+    few = {name: array[:SAMPLES] for name, array in inputs.items()}
+    reference = reference_outputs(dense, masked, few)
+    outputs = run_batches(library, dense.inputs, few)
+    worst = 0.0
+    for spec, expected, actual in zip(dense.outputs, reference, outputs, strict=True):
+        scale = float(np.abs(expected).max()) or 1.0
+        error = float(np.abs(actual.astype(np.float64) - expected).max()) / scale
+        if not error <= TOLERANCE:
+            raise VerificationError(
+                f"Output '{spec.name}' of the compiled model differs from the masked dense model "
+                f"by {error:.2e} of its largest value; at most {TOLERANCE:.0e} is allowed. "
+                "Nothing was written; please report this model."
+            )
+        worst = max(worst, error)
+    return Verification(
+        "ONNX Runtime, zero-masked dense model", len(few[dense.inputs[0].name]), worst
+    )
+
+
+def reference_outputs(
+    model: Model, parameters: Mapping[str, NDArray[Any]], inputs: Arrays
+) -> list[NDArray[Any]]:
+    """Outputs of the dense model with other parameter values, computed by ONNX Runtime."""
+    if model.source is None:
+        raise VerificationError(f"The model '{model.name}' has no ONNX form to verify against.")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.source)
+    for tensor in proto.graph.initializer:
+        if tensor.name in parameters:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(parameters[tensor.name], tensor.name))
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    batches = [session.run(None, batch) for batch in split_batches(model.inputs, inputs)]
+    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+
+def split_batches(specs: tuple[TensorSpec, ...], inputs: Arrays) -> list[dict[str, NDArray[Any]]]:
+    """Cut stacked samples into batches of the model's own batch size; a rest is left out.
+
+    Raises:
+        DataError: if there are fewer samples than one batch.
+    """
+    size = specs[0].shape[0] if specs[0].shape else 1
+    count = inputs[specs[0].name].shape[0]
+    if count < size:
+        raise DataError(f"The data holds {count} samples, but the model takes {size} at once.")
+    return [
+        {spec.name: np.ascontiguousarray(inputs[spec.name][start : start + size]) for spec in specs}
+        for start in range(0, count - size + 1, size)
+    ]
+
+
+def run_batches(library: Path, specs: tuple[TensorSpec, ...], inputs: Arrays) -> list[NDArray[Any]]:
+    """Outputs of a compiled model for stacked samples, each output stacked again."""
+    batches = split_batches(specs, inputs)
+    outputs = run_executable_batches(library, batches)
+    return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+
+
+def accuracy(library: Path, specs: tuple[TensorSpec, ...], data: Arrays) -> float:
+    """Share of samples whose largest output is their label, 0..1.
+
+    Raises:
+        DataError: if the data holds no array ``label``.
+    """
+    if LABEL not in data:
+        raise DataError(
+            f"The evaluation data holds {sorted(data)}, but no '{LABEL}' (the class of every "
+            "sample, integers)."
+        )
+    logits = run_batches(library, specs, data)[0]
+    labels = np.asarray(data[LABEL])[: len(logits)]
+    return float((logits.reshape(len(logits), -1).argmax(axis=1) == labels).mean())
+
+
+def run_bundle(bundle: Bundle, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Outputs of a bundle, by name, for one sample or for many stacked ones.
+
+    Raises:
+        DataError: if the arrays do not fit the inputs that the manifest names.
+        BundleError: if the bundle was made for a CPU that this machine does not have.
+    """
+    inputs = bound_inputs(bundle.inputs, arrays, batch=True)
+    outputs = run_batches(bundle.library, bundle.inputs, inputs)
+    return {spec.name: output for spec, output in zip(bundle.outputs, outputs, strict=True)}
