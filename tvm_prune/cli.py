@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "tvm-prune: interrupted; what was measured is kept, and the same command goes on there.",
+            "tvm-prune: interrupted; what was measured is kept, run the same command to go on.",
             file=sys.stderr,
         )
         return INTERRUPTED
@@ -173,7 +173,7 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
     bundle = read_bundle(options.bundle)
     outputs = run_bundle(bundle, _arrays(options.input))
     if options.output:
-        np.savez(options.output, **outputs)
+        np.savez(options.output, allow_pickle=False, **outputs)
     return outputs_text(outputs), {name: array.tolist() for name, array in outputs.items()}
 
 

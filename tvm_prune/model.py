@@ -107,6 +107,24 @@ def bound_inputs(
     return chosen
 
 
+def split_batches(
+    specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]
+) -> list[dict[str, Array]]:
+    """Cut stacked samples into batches of the model's own batch size; a rest is left out.
+
+    Raises:
+        DataError: if there are fewer samples than one batch.
+    """
+    size = specs[0].shape[0] if specs[0].shape else 1
+    count = inputs[specs[0].name].shape[0]
+    if count < size:
+        raise DataError(f"The data holds {count} samples, but the model takes {size} at once.")
+    return [
+        {spec.name: np.ascontiguousarray(inputs[spec.name][start : start + size]) for spec in specs}
+        for start in range(0, count - size + 1, size)
+    ]
+
+
 def specs_of(function: Any, names: tuple[str, ...]) -> tuple[TensorSpec, ...]:
     """Specs of the first parameters of a Relax function."""
     return tuple(

@@ -27,12 +27,12 @@ def tvm_prune_pipeline(plan: PruningPlan | None = None, cache: str | Path | None
             same structure at other widths, use them, all others the default schedule.
     """
 
-    @tvm.transform.module_pass(opt_level=0, name=NAME)
+    @tvm.transform.module_pass(opt_level=0, name=NAME)  # type: ignore[untyped-decorator]
     def _pipeline(module: Any, _context: Any) -> Any:
         from tvm_prune.transform.prune_channels import PruneChannels
         from tvm_prune.transform.schedule_kernels import ScheduleKernels
 
-        passes = [] if plan is None else [PruneChannels(plan)]
+        passes: list[Any] = [] if plan is None else [PruneChannels(plan)]
         passes += [
             relax.transform.DecomposeOpsForInference(),
             relax.transform.CanonicalizeBindings(),

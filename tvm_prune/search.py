@@ -15,6 +15,7 @@ from tvm_prune.compilation import Compilation, example_inputs
 from tvm_prune.latency import (
     Family,
     LatencyModel,
+    ModelError,
     Sample,
     Widths,
     find_families,
@@ -68,6 +69,7 @@ class Search:
     samples: list[Sample] = field(default_factory=list)
     _problem: Problem | None = None
     _dense_cost: float | None = None
+    _error: ModelError | None = None
 
     def tune(self) -> TuningReport:
         """Find schedules for the dense model's kernels; those in the cache are re-used."""
@@ -141,8 +143,8 @@ class Search:
         )
         return model
 
-    def plan(self, budget: LatencyBudget) -> Planned:
-        """Plan, build and measure until the budget is met.
+    def plan(self, budget: LatencyBudget, margin: float = 1.0) -> Planned:
+        """Plan, build and measure until a share `margin` of the budget is met.
 
         Raises:
             BudgetError: if it cannot be met.
@@ -150,7 +152,7 @@ class Search:
         dense = self.compilation.dense
         dense_cost = self.measure_models([dense])[0]
         self._dense_cost = dense_cost.median
-        bound = budget.resolve(dense_cost.median)
+        bound = budget.resolve(dense_cost.median) * margin
         if bound >= dense_cost.median:
             return Planned(None, (), dense_cost)
         problem = self._refine([])
@@ -178,9 +180,13 @@ class Search:
         return self.folder / ("model-" + "-".join(map(str, widths)) + ".so")
 
     def measure_models(self, choices: Sequence[Widths]) -> list[Measurement]:
-        """Measure whole models that take turns, so that drift hits all alike."""
+        """Cost of the model at each choice of widths."""
+        return self.measure([self.build(widths) for widths in choices])
+
+    def measure(self, libraries: Sequence[Path]) -> list[Measurement]:
+        """Measure compiled models that take turns, so that drift hits all alike."""
         return measure_interleaved(
-            [self.build(widths) for widths in choices],
+            libraries,
             example_inputs(self.compilation.model, self.settings.seed),
             threads=self.session.threads,
         )

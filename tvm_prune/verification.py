@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tvm_prune.errors import DataError, VerificationError
 from tvm_prune.export import Bundle
 from tvm_prune.measure import run_executable_batches
-from tvm_prune.model import Model, TensorSpec, bound_inputs
+from tvm_prune.model import Model, TensorSpec, bound_inputs, split_batches
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -88,22 +88,6 @@ def reference_outputs(
     )
     batches = [session.run(None, batch) for batch in split_batches(model.inputs, inputs)]
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-
-
-def split_batches(specs: tuple[TensorSpec, ...], inputs: Arrays) -> list[dict[str, NDArray[Any]]]:
-    """Cut stacked samples into batches of the model's own batch size; a rest is left out.
-
-    Raises:
-        DataError: if there are fewer samples than one batch.
-    """
-    size = specs[0].shape[0] if specs[0].shape else 1
-    count = inputs[specs[0].name].shape[0]
-    if count < size:
-        raise DataError(f"The data holds {count} samples, but the model takes {size} at once.")
-    return [
-        {spec.name: np.ascontiguousarray(inputs[spec.name][start : start + size]) for spec in specs}
-        for start in range(0, count - size + 1, size)
-    ]
 
 
 def run_batches(library: Path, specs: tuple[TensorSpec, ...], inputs: Arrays) -> list[NDArray[Any]]:

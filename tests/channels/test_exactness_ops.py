@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from channels.op_graphs import OP_GRAPHS
 from support.exactness import assert_exact
 from support.networks import Body, build
+from support.op_graphs import OP_GRAPHS
 from tvm import IRModule, relax
 
 from tvm_prune.channels.ops import OPS

@@ -19,9 +19,9 @@ def target() -> Target:
 
 
 @pytest.fixture(scope="session")
-def matmul(target: Target) -> MatmulModule:
+def lowered_matmul(target: Target) -> MatmulModule:
     def build(size: int) -> tvm.IRModule:
-        """A scheduled module that multiplies `left` and `right`, squares of `size`."""
+        """A lowered module that multiplies `left` and `right`, squares of `size`."""
         builder = relax.BlockBuilder()
         kind = relax.TensorType((size, size), "float32")
         left, right = relax.Var("left", kind), relax.Var("right", kind)
@@ -29,7 +29,17 @@ def matmul(target: Target) -> MatmulModule:
             with builder.dataflow():
                 product = builder.emit_output(relax.op.matmul(left, right))
             builder.emit_func_output(product)
-        lowered = lower(builder.get(), target)
+        return lower(builder.get(), target)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def matmul(lowered_matmul: MatmulModule, target: Target) -> MatmulModule:
+    """The same module with its kernel scheduled."""
+
+    def build(size: int) -> tvm.IRModule:
+        lowered = lowered_matmul(size)
         [call] = kernel_calls(lowered)
         return with_schedules(lowered, {call.name: default_schedule(call.workload, target)})
 

@@ -8,6 +8,7 @@ import tvm
 
 from tvm_prune.measure import LocalMeasurer, Repeats
 from tvm_prune.measurement import Artifact, Failure, Measurement
+from tvm_prune.tuning import kernel_calls, open_database, tune
 
 MODULE = """
 @I.ir_module
@@ -128,3 +129,16 @@ def test_fast_code_is_called_more_often_and_slow_code_is_repeated_less(
 ) -> None:
     repeats = Repeats(samples=5, seconds=0.01, total_seconds=0.4)
     assert repeats.plan(seconds_per_call) == (number, samples)
+
+
+def test_kernels_are_tuned_on_this_machine(
+    measurer, target, lowered_matmul, tmp_path: Path
+) -> None:
+    [call] = kernel_calls(lowered_matmul(64))
+    report = tune(
+        {call.workload: 1.0}, target, measurer, open_database(tmp_path), trials_per_kernel=4
+    )
+    assert report.trials == 4
+    assert report.failures == ()
+    assert report.seconds.build > 0
+    assert report.seconds.run > 0

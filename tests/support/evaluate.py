@@ -31,6 +31,9 @@ def compiled(modules: Mapping[str, IRModule], target: Mapping[str, Any] = TARGET
     together = IRModule()
     for name, module in modules.items():
         together[name] = module["main"].with_attr("global_symbol", name)
+        for variable, function in module.functions_items():
+            if variable.name_hint != "main":
+                together[variable] = function
     with tvm.transform.PassContext(opt_level=3):
         machine = relax.VirtualMachine(
             _linked(tvm.compile(together, tvm.target.Target(target))), tvm.cpu()

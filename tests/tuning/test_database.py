@@ -1,8 +1,7 @@
 import pytest
 
 from tvm_prune.measure.simulated import SimulatedMeasurer
-from tvm_prune.tuning import count_trials, open_database, tune, tuned_trace
-from tvm_prune.tuning.search import SearchSettings
+from tvm_prune.tuning import SearchSettings, count_trials, open_database, tune, tuned_trace
 
 RECORDS = "database_tuning_record.json"
 

@@ -117,6 +117,7 @@ def test_an_interrupted_run_keeps_its_trials_and_continues(
     assert count_trials(database, target) == {workload.key: 5}
     report = tune({workload: 1}, target, measurer, database, trials_per_kernel=12, settings=QUICK)
     assert report.trials == 7
+    assert count_trials(database, target) == {workload.key: 12}
 
 
 def test_failures_are_counted_by_stage_and_cause(conv, target, tmp_path, caplog) -> None:

@@ -111,6 +111,16 @@ def test_a_trace_survives_json(designs, conv, target) -> None:
         tvm.ir.assert_structural_equal(transferred.mod, transfer(trace, conv(9, 10), target).mod)
 
 
+def test_a_default_schedule_is_the_same_every_time(conv, target) -> None:
+    first, second = (default_schedule(conv(12, 16), target) for _ in range(2))
+    tvm.ir.assert_structural_equal(first.mod, second.mod)
+
+
+def test_a_default_schedule_fills_vectors_where_the_image_allows(conv, target) -> None:
+    slots = tile_slots(default_schedule(conv(8, 8, size=32), target).trace)
+    assert [slot.factors[-1] for slot in slots] == [1, 1, 4, 16, 4, 3, 3]
+
+
 @pytest.mark.parametrize("widths", [(16, 16), (11, 13), (1, 1)])
 def test_a_default_schedule_computes_what_the_kernel_computes(widths, conv, target) -> None:
     workload = conv(*widths)

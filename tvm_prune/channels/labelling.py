@@ -128,7 +128,8 @@ class _Walker:
         self.barriers[op] += 1
         for axis in _flat(inputs):
             self.space.freeze(axis, f"meets the barrier {op}")
-        return _frozen(call.ty)
+        result: ValueLabels = _frozen(call.ty)
+        return result
 
     def _expression(self, expr: Any) -> ValueLabels:
         if isinstance(expr, relax.Var):

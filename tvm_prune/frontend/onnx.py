@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tvm.relax.frontend import detach_params
 from tvm.relax.frontend.onnx import from_onnx
 
 from tvm_prune.errors import ModelError
+from tvm_prune.frontend.onnx_weights import one_parameter_per_use, weights_to_initializers
 from tvm_prune.model import Array, Model, output_specs, specs_of
 from tvm_prune.transform.canonicalize import Canonicalize
 
@@ -42,11 +43,11 @@ def load_onnx(
         ModelError: if the file is missing, not ONNX, malformed, has a dynamic shape that `shapes`
             does not fix, or uses an operator that TVM cannot import.
     """
-    proto = _read(source) if isinstance(source, Path) else source
+    proto = _read(source) if isinstance(source, Path) else copy.deepcopy(source)
     name = source.stem if isinstance(source, Path) else proto.graph.name or "model"
     _check(proto, name)
     _fix_shapes(proto, shapes or {})
-    proto = _one_parameter_per_use(_scalars_to_constants(_simplify(proto)))
+    proto = one_parameter_per_use(weights_to_initializers(_simplify(proto)))
     module, values = _import(proto)
     function = module["main"]
     inputs = tuple(value.name for value in proto.graph.input)
@@ -74,7 +75,7 @@ def _read(path: Path) -> onnx.ModelProto:
             f"{path} is not an ONNX model ({path.stat().st_size} bytes that do not parse); "
             "export one, for example with torch.onnx.export."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelError(f"Cannot read {path}: {error}") from error
     if not proto.graph.node:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph.")
@@ -149,41 +150,6 @@ def _simplify(proto: onnx.ModelProto) -> onnx.ModelProto:
         return proto
 
 
-def _scalars_to_constants(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Scalars (clip bounds, epsilons) are part of the program, not weights."""
-    graph = proto.graph
-    scalars = [tensor for tensor in graph.initializer if not tensor.dims]
-    for tensor in scalars:
-        graph.initializer.remove(tensor)
-        graph.node.insert(0, onnx.helper.make_node("Constant", [], [tensor.name], value=tensor))
-    return proto
-
-
-def _one_parameter_per_use(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Clone weights that several nodes share.
-
-    Exporters merge equal tensors, so that the zero biases of unrelated layers become one weight,
-    which would tie the channels of those layers together.
-    """
-    graph = proto.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    for value in [value for value in graph.input if value.name in weights]:
-        graph.input.remove(value)
-    uses: Counter[str] = Counter()
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name not in weights:
-                continue
-            uses[name] += 1
-            if uses[name] > 1:
-                clone = onnx.TensorProto()
-                clone.CopyFrom(weights[name])
-                clone.name = f"{name}#{uses[name]}"
-                graph.initializer.append(clone)
-                node.input[index] = clone.name
-    return proto
-
-
 def _import(proto: onnx.ModelProto) -> tuple[Any, list[Array]]:
     try:
         with warnings.catch_warnings():
@@ -200,7 +166,22 @@ def _import(proto: onnx.ModelProto) -> tuple[Any, list[Array]]:
     ]
     if dynamic:
         raise ModelError(f"The shape of {dynamic[0]} is not static; fix it with {EXAMPLE_SHAPE}.")
-    return module, [np.asarray(value.numpy()) for value in parameters["main"]]
+    values = [np.asarray(value.numpy()) for value in parameters.get("main", [])]
+    return _without_unused(module, values)
+
+
+def _without_unused(module: Any, values: list[Array]) -> tuple[Any, list[Array]]:
+    """Drop parameters that the importer has read already, such as the scales of a resize."""
+    function = module["main"]
+    inputs = len(function.params) - len(values)
+    used = set(relax.analysis.free_vars(function.body))
+    weights = list(zip(function.params[inputs:], values, strict=True))
+    kept = [(parameter, value) for parameter, value in weights if parameter in used]
+    parameters = [*function.params[:inputs], *(parameter for parameter, _ in kept)]
+    module["main"] = relax.Function(
+        parameters, function.body, function.ret_ty, function.is_pure, function.attrs
+    )
+    return module, [value for _, value in kept]
 
 
 def _import_failure(proto: onnx.ModelProto, error: Exception) -> str:

@@ -41,10 +41,11 @@ def feature_names() -> list[str]:
 def work(family: Family, widths: NDArray[np.float64]) -> NDArray[np.float64]:
     """Multiplications of a tiled kernel, or elements touched by any other, shape (n,)."""
     slots = family.slots.at(widths)
-    touched = _elements(family, widths).sum(axis=1)
+    touched: NDArray[np.float64] = _elements(family, widths).sum(axis=1)
     if slots.shape[1] == 0:
         return touched
-    return np.maximum(slots.astype(np.float64).prod(axis=1), touched)
+    multiplied: NDArray[np.float64] = slots.astype(np.float64).prod(axis=1)
+    return np.maximum(multiplied, touched)
 
 
 def features(family: Family, widths: NDArray[np.float64], dense_cost: float) -> FeatureMatrix:
@@ -95,7 +96,8 @@ def _slot_columns(
             continue
         inner = tilings[:, slot, 3]
         lane_use = inner / (np.ceil(inner / LANES) * LANES)
-        columns += [slots[:, slot], *tilings[:, slot].T, lane_use]
+        sizes = np.column_stack([slots[:, slot], tilings[:, slot]]).astype(np.float64)
+        columns += [*sizes.T, lane_use]
     return columns
 
 

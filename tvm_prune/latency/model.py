@@ -107,13 +107,23 @@ class LatencyModel:
         return result
 
 
-def fit(families: Sequence[Family], samples: Sequence[Sample], unit: str, seed: int = 0) -> (
-    LatencyModel
-):  # fmt: skip
+def fit(
+    families: Sequence[Family],
+    samples: Sequence[Sample],
+    unit: str,
+    *,
+    seed: int = 0,
+    error: ModelError | None = None,
+) -> LatencyModel:
     """Fit a latency model to measurements.
 
-    A share of the widths is held out first to tell the error; the model that is returned is then
-    fitted on everything.
+    Args:
+        families: the kernels.
+        samples: measurements, the dense kernels among them.
+        unit: unit of the measurements.
+        seed: seed of the fit and of what is held out.
+        error: error on held-out widths where it is known already; otherwise a share of the widths
+            is held out first to tell it, and the model that is returned is fitted on everything.
 
     Raises:
         MeasureError: if a dense kernel is missing or a measurement is not a positive number.
@@ -121,14 +131,13 @@ def fit(families: Sequence[Family], samples: Sequence[Sample], unit: str, seed: 
     dense = _dense_costs(families, samples)
     rows = np.concatenate([_rows(families, dense, sample) for sample in samples])
     targets = np.array([_target(families, dense, sample) for sample in samples])
-    booster = _train(rows, targets, seed)
     return LatencyModel(
         families=families,
-        booster=booster,
+        booster=_train(rows, targets, seed),
         dense_costs=dense,
         measured={(sample.family, sample.widths): sample.cost for sample in samples},
         unit=unit,
-        error=_held_out_error(rows, targets, samples, seed),
+        error=error or _held_out_error(rows, targets, samples, seed),
     )
 
 

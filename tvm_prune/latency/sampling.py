@@ -1,4 +1,4 @@
-"""Which widths to measure: a spread of the widths that schedules like, and some that they do not."""
+"""Which widths to measure: a spread of those that schedules like, and some that they do not."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class LocalMeasurer:
     ) -> None:
         self._target: dict[str, Any] = json.loads(str(target))
         self._repeats = repeats or Repeats()
-        self._folder = Path(tempfile.mkdtemp(prefix="tvm-prune-"))
+        self._folder = tempfile.TemporaryDirectory(prefix="tvm-prune-")
         self._numbers: Iterator[int] = itertools.count()
         self._builders = WorkerPool(
             builders or os.cpu_count() or 1,
@@ -66,7 +66,7 @@ class LocalMeasurer:
     def build(self, modules: Sequence[tvm.IRModule]) -> list[Artifact | Failure]:
         """Compile scheduled modules to shared libraries, each in a folder of its own."""
         link = _LINK if shutil.which(_LINK[0]) else _LINK_WITH_DRIVER
-        paths = [self._folder / str(next(self._numbers)) / "kernel.so" for _ in modules]
+        paths = [Path(self._folder.name) / str(next(self._numbers)) / "kernel.so" for _ in modules]
         built = self._builders.map(
             jobs.build_kernel,
             [
@@ -98,7 +98,7 @@ class LocalMeasurer:
         """Stop all processes and delete all artifacts."""
         self._builders.close()
         self._runner.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.cleanup()
 
 
 def runner_pool(threads: int, *, timeout: float) -> WorkerPool:

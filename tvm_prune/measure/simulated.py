@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ class SimulatedMeasurer:
     """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="tvm-prune-simulated-"))
+        self._folder = tempfile.TemporaryDirectory(prefix="tvm-prune-simulated-")
         self._built = 0
 
     @property
@@ -38,7 +37,7 @@ class SimulatedMeasurer:
         """Write down the simulated cost of every module."""
         artifacts: list[Artifact | Failure] = []
         for module in modules:
-            path = self._folder / f"{self._built}.txt"
+            path = Path(self._folder.name) / f"{self._built}.txt"
             path.write_text(repr(simulated_cost(module)))
             artifacts.append(Artifact(path, arguments_of(module)))
             self._built += 1
@@ -52,7 +51,7 @@ class SimulatedMeasurer:
 
     def close(self) -> None:
         """Delete the artifacts."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.cleanup()
 
 
 def simulated_cost(module: tvm.IRModule) -> float:

@@ -4,6 +4,9 @@ One binary variable says which width a group takes. A kernel that depends on two
 variable for every pair of widths, tied to the groups' choices by the marginals of the local
 polytope; the mixed-integer linear program goes to HiGHS. A kernel that depends on more groups (the
 consumer of a long concatenation) is counted as its dense cost plus what each group alone changes.
+
+What is maximised is the product over the groups of the share of importance that is kept: layers
+follow one another, so a network that is thin in one place is thin.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class Solution:
 
     Attributes:
         widths: chosen width of every group.
-        importance: share of the total importance that is kept, 0..1.
+        importance: geometric mean over the groups of the share of importance kept, 0..1.
         predicted: predicted cost of the whole model.
         gap: relative distance to the best possible objective.
     """
@@ -64,12 +67,17 @@ class Problem:
         return self.model.total(widths) + self.overhead
 
     def importance(self, widths: Widths) -> float:
-        """Share of the total importance kept at some widths."""
-        kept = sum(
-            float(np.sort(score)[::-1][:width].sum())
-            for score, width in zip(self.scores, widths, strict=True)
-        )
-        return kept / sum(float(score.sum()) for score in self.scores)
+        """Importance kept at some widths: geometric mean over the groups of the share kept."""
+        shares = [
+            kept_shares(score)[width] for score, width in zip(self.scores, widths, strict=True)
+        ]
+        return float(np.exp(np.mean(np.log(shares))))
+
+
+def kept_shares(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of a group's importance that its best units hold, by width: shape (width + 1,)."""
+    total = np.cumsum(np.sort(score)[::-1])
+    return np.concatenate([[0.0], total / total[-1]])
 
 
 def solve(problem: Problem, budget: float) -> Solution:
@@ -152,17 +160,17 @@ class _Program:
         self._cost += table.reshape(-1).tolist()
         columns = np.arange(start, start + table.size).reshape(table.shape)
         for group, lines in ((left, columns), (right, columns.T)):
-            for choice, line in enumerate(lines.tolist()):
-                marginal = [(column, 1.0) for column in line]
+            for choice, line in enumerate(lines):
+                marginal = [(int(column), 1.0) for column in line]
                 self._equal([*marginal, (self._column(group, choice), -1.0)], 0.0)
 
     def _gains(self) -> list[float]:
-        """Importance of every column; pairs have none of their own."""
+        """Logarithm of the share of importance kept; pairs of widths have none of their own."""
         gains = [0.0] * len(self._cost)
         for group, score in enumerate(self._problem.scores):
-            kept = np.concatenate([[0.0], np.cumsum(np.sort(score)[::-1])])
+            shares = kept_shares(score)
             for choice, width in enumerate(self._problem.candidates[group]):
-                gains[self._column(group, choice)] = float(kept[width])
+                gains[self._column(group, choice)] = float(np.log(shares[width]))
         return gains
 
     def _milp(self, objective: list[float], budget: float | None) -> tuple[Widths, float] | None:
@@ -171,7 +179,7 @@ class _Program:
         if budget is not None:
             row = np.array(self._cost)[None, :] / scale
             constraints.append(LinearConstraint(row, -np.inf, (budget - self._constant) / scale))
-        integral = np.zeros(len(self._cost))
+        integral = np.zeros(len(self._cost), dtype=np.int64)
         integral[: self._starts[-1]] = 1
         result = milp(
             np.array(objective),

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tvm
-from tvm import IRModule, relax
+import tvm_ffi
+from tvm import IRModule, relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_prune.transform.fold_constants import FoldConstants
@@ -25,10 +26,19 @@ class _RaiseCallTIR(PyExprMutator):  # type: ignore[misc]
         if getattr(call.op, "name", "") != "relax.call_tir":
             return call
         name = call.args[0].name_hint.rstrip("0123456789").rstrip("_")
-        operands = call.args[1].fields
+        operands = list(call.args[1].fields)
+        if name in EMITTED and len(operands) == 1:
+            operands += self._bounds(call)
         if name in EMITTED and len(operands) == 2:
             return EMITTED[name](*operands)
         return call
+
+    def _bounds(self, call: Any) -> list[Any]:
+        """Numbers in the body of an emitted function: the bound of a clip."""
+        found: list[Any] = []
+        body = self.builder_.get()[call.args[0]].body
+        tvm_ffi.structural_walk(body, (tirx.FloatImm, found.append))
+        return [relax.const(number.value, call.ty.dtype) for number in found]
 
 
 @tvm.transform.module_pass(opt_level=0, name="Canonicalize")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import IRModule, relax
 from tvm.ir import GenericConst
+from tvm_ffi import register_error
 
 from tvm_prune.channels import Labelling, label
 from tvm_prune.channels.labelling import input_count
@@ -18,6 +20,9 @@ from tvm_prune.channels.ops import OPS
 from tvm_prune.channels.rule import Rewrite
 from tvm_prune.errors import PlanError
 from tvm_prune.plan import PruningPlan
+
+# Without this, an error raised inside a pass reaches the caller as a RuntimeError.
+register_error("PlanError", PlanError)
 
 
 @tvm.transform.module_pass(opt_level=0, name="PruneChannels")
@@ -129,6 +134,7 @@ def _plan_axis(labelling: Labelling, plan: PruningPlan, name: str, axis: int) ->
 def _checked_indices(name: str, axis: int, indices: tuple[int, ...], extent: int) -> list[int]:
     if (
         not indices
+        or not all(isinstance(index, int) for index in indices)
         or min(indices) < 0
         or max(indices) >= extent
         or len(set(indices)) < len(indices)
@@ -157,12 +163,12 @@ class _Replay:
             self.new[old] = new
             parameters.append(new)
         with self.builder.function("main", parameters):
-            with self.builder.dataflow():
-                for block in function.body.blocks:
+            for block in function.body.blocks:
+                is_dataflow = isinstance(block, relax.DataflowBlock)
+                with self.builder.dataflow() if is_dataflow else nullcontext():
                     for binding in block.bindings:
-                        self._bind(binding)
-                output = self.builder.emit_output(self._argument(function.body.body))
-            self.builder.emit_func_output(output)
+                        self._bind(binding, is_dataflow)
+            self.builder.emit_func_output(self._argument(function.body.body))
         result = self.builder.get()["main"]
         return result.with_attrs(self._attrs(function, inputs))
 
@@ -175,12 +181,13 @@ class _Replay:
         mask: NDArray[np.bool_] = (axis <= FROZEN) | self.kept[np.maximum(axis, FROZEN)]
         return mask
 
-    def _bind(self, binding: Any) -> None:
-        value = binding.value
-        emitted = self._call(value, binding.var) if isinstance(value, relax.Call) else (
-            self._argument(value)
-        )  # fmt: skip
-        self.new[binding.var] = self.builder.emit(emitted, name_hint=binding.var.name)
+    def _bind(self, binding: Any, is_dataflow: bool) -> None:
+        value, variable = binding.value, binding.var
+        is_call = isinstance(value, relax.Call)
+        emitted = self._call(value, variable) if is_call else self._argument(value)
+        leaves = is_dataflow and not isinstance(variable, relax.DataflowVar)
+        emit = self.builder.emit_output if leaves else self.builder.emit
+        self.new[variable] = emit(emitted, name_hint=variable.name)
 
     def _call(self, call: Any, variable: Any) -> Any:
         rule = OPS.get(getattr(call.op, "name", ""))

@@ -1,6 +1,8 @@
 """Kernels of a model: find schedules for them, keep them, use them at other widths."""
 
+from tvm_prune.tuning.candidates import SearchSettings
 from tvm_prune.tuning.database import best_record, count_trials, open_database
+from tvm_prune.tuning.default import default_schedule
 from tvm_prune.tuning.kernels import (
     KernelCall,
     Workload,
@@ -10,18 +12,16 @@ from tvm_prune.tuning.kernels import (
     workload_of,
 )
 from tvm_prune.tuning.report import FailureCount, KernelReport, TuningProgress, TuningReport
-from tvm_prune.tuning.search import SearchSettings, tune
+from tvm_prune.tuning.search import tune
 from tvm_prune.tuning.tiling import closest_tiling
-from tvm_prune.tuning.transfer import (
+from tvm_prune.tuning.traces import (
     TileSlot,
-    default_schedule,
     knobs,
     tile_slots,
     trace_from_json,
     trace_to_json,
-    transfer,
-    tuned_trace,
 )
+from tvm_prune.tuning.transfer import transfer, tuned_trace
 
 __all__ = [
     "FailureCount",

@@ -11,10 +11,17 @@ from typing import Any
 import tvm
 from tvm.target import Target
 
-from tvm_prune.errors import TuningError
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer
+from tvm_prune.tuning.candidates import (
+    SearchSettings,
+    cost_model,
+    default_candidate,
+    evolution,
+    has_tiles,
+)
 from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.database import count_trials
+from tvm_prune.tuning.interrupts import interrupts_held_back
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.metaschedule import run_seconds, runner_result
 from tvm_prune.tuning.report import (
@@ -25,34 +32,12 @@ from tvm_prune.tuning.report import (
     TuningReport,
     count_failures,
 )
-from tvm_prune.tuning.transfer import default_schedule, tile_slots
 
 _LOG = logging.getLogger(__name__)
 
 _SEEDS = 2**31 - 2
 _FAILED = 1e10
 """Seconds that MetaSchedule takes for: could not be measured."""
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """Knobs of the search, chosen so that building and measuring, not searching, take the time.
-
-    Attributes:
-        trials_per_round: candidates measured before the cost model learns from them.
-        trials_without_tiles: trials of a kernel in which there is no loop to tile.
-        population: schedules that evolve; each costs milliseconds per generation.
-        generations: rounds of mutation before each round of measurements.
-        warm_up: measurements before the cost model is believed.
-        patience: boosting rounds without progress after which training the cost model stops.
-    """
-
-    trials_per_round: int = 16
-    trials_without_tiles: int = 4
-    population: int = 48
-    generations: int = 2
-    warm_up: int = 16
-    patience: int = 5
 
 
 def tune(
@@ -71,7 +56,7 @@ def tune(
     Kernels that have their trials in the database are skipped, so an interrupted run continues
     where it stopped: what was measured, up to the last complete round, is kept. Kernels without
     loops to tile (pooling, element-wise) get a handful of trials. The first trial of a kernel is
-    its :func:`~tvm_prune.tuning.transfer.default_schedule`, so tuning never ends below it. The
+    its :func:`~tvm_prune.tuning.default.default_schedule`, so tuning never ends below it. The
     evolutionary search is not repeatable, whatever the seed.
 
     Args:
@@ -114,6 +99,7 @@ class _Kernel:
     """The tuning of one kernel while it goes on."""
 
     workload: Workload
+    done_before: int
     planned: int
     context: Any
     designs: Sequence[Any]
@@ -142,7 +128,7 @@ class _Session:
         self.database = database
         self.settings = settings
         self.threads = int(target.attrs.get("num-cores", 1))
-        self.cost_model = _cost_model(settings)
+        self.cost_model = cost_model(settings)
 
     def plan(self, workload: Workload, trials: int, done: int, seed: int) -> _Kernel | None:
         """Prepare the search for a kernel, or None where `done` trials are enough already."""
@@ -152,23 +138,24 @@ class _Session:
             workload.mod, self.target, seed=1 + seed % _SEEDS, threads=self.threads
         )
         designs = context.generate_design_space()
-        if not any(_has_tiles(design.trace) for design in designs):
+        if not any(has_tiles(design.trace) for design in designs):
             trials = min(trials, self.settings.trials_without_tiles)
         else:
             context = tune_context(
                 workload.mod,
                 self.target,
-                search_strategy=_evolution(self.settings),
+                search_strategy=evolution(self.settings),
                 seed=1 + seed % _SEEDS,
                 threads=self.threads,
             )
-        return _Kernel(workload, trials - done, context, designs) if done < trials else None
+        if done >= trials:
+            return None
+        return _Kernel(workload, done, trials - done, context, designs)
 
     def rounds(self, kernel: _Kernel) -> Iterator[None]:
         """Tune a kernel, one round of measurements per step."""
-        if (first := _default_candidate(kernel.workload, self.target)) is not None:
-            self._measure(kernel, [first])
-            yield
+        if kernel.done_before == 0:
+            yield from self._default_round(kernel)
         remaining = kernel.planned - len(kernel.outcomes)
         if remaining <= 0:
             return
@@ -187,10 +174,18 @@ class _Session:
         finally:
             kernel.context.post_tuning()
 
+    def _default_round(self, kernel: _Kernel) -> Iterator[None]:
+        """Measure the schedule that needs no search, where there is one."""
+        if (candidate := default_candidate(kernel.workload, self.target)) is not None:
+            self._measure(kernel, [candidate])
+            yield
+
     def _generate(self, kernel: _Kernel) -> Sequence[Any] | None:
         """The next candidates; None when the trials are used up or the space is exhausted."""
         start = time.perf_counter()
-        candidates: Sequence[Any] | None = kernel.context.generate_measure_candidates()
+        candidates: Sequence[Any] | None
+        with interrupts_held_back():
+            candidates = kernel.context.generate_measure_candidates()
         kernel.seconds += Seconds(search=time.perf_counter() - start)
         return candidates
 
@@ -201,12 +196,11 @@ class _Session:
         building = time.perf_counter()
         outcomes = _run(self.measurer, built)
         running = time.perf_counter()
-        for candidate, outcome in zip(candidates, outcomes, strict=True):
-            self._commit(kernel.workload, candidate, outcome)
-            if isinstance(outcome, Failure):
-                _LOG.debug("kernel %s: %s: %s", kernel.workload.key, outcome.stage, outcome.cause)
         results = [runner_result(outcome) for outcome in outcomes]
-        self.cost_model.update(kernel.context, candidates, results)
+        with interrupts_held_back():
+            for candidate, outcome in zip(candidates, outcomes, strict=True):
+                self._commit(kernel.workload, candidate, outcome)
+            self.cost_model.update(kernel.context, candidates, results)
         kernel.outcomes.extend(outcomes)
         kernel.seconds += Seconds(
             search=time.perf_counter() - running, build=building - started, run=running - building
@@ -214,9 +208,11 @@ class _Session:
         return results
 
     def _commit(self, workload: Workload, candidate: Any, outcome: Measurement | Failure) -> None:
-        """Append one trial to the database."""
+        """Append one trial to the database; tell why it failed where it did."""
         from tvm.s_tir.meta_schedule.database import TuningRecord
 
+        if isinstance(outcome, Failure):
+            _LOG.debug("kernel %s: %s: %s", workload.key, outcome.stage, outcome.cause)
         seconds = [_FAILED] if isinstance(outcome, Failure) else run_seconds(outcome)
         self.database.commit_tuning_record(
             TuningRecord(
@@ -236,50 +232,6 @@ def _run(measurer: Measurer, built: Sequence[Artifact | Failure]) -> list[Measur
     for artifact in artifacts:
         artifact.path.unlink(missing_ok=True)
     return [next(measured) if isinstance(item, Artifact) else item for item in built]
-
-
-def _default_candidate(workload: Workload, target: Target) -> Any | None:
-    """The schedule that needs no search, as a candidate; None where there is none."""
-    from tvm.s_tir.meta_schedule.arg_info import ArgInfo
-    from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
-
-    try:
-        schedule = default_schedule(workload, target)
-    except TuningError as error:
-        _LOG.debug("%s", error)
-        return None
-    arguments = ArgInfo.from_entry_func(workload.mod, remove_preproc=True)
-    return MeasureCandidate(schedule, arguments)
-
-
-def _evolution(settings: SearchSettings) -> Any:
-    """An evolutionary search of the given size."""
-    from tvm.s_tir.meta_schedule.search_strategy import EvolutionarySearch
-
-    return EvolutionarySearch(
-        population_size=settings.population,
-        init_min_unmeasured=settings.population // 2,
-        genetic_num_iters=settings.generations,
-    )
-
-
-def _cost_model(settings: SearchSettings) -> Any:
-    """A gradient-boosted model of costs, shared by all kernels.
-
-    One thread: it learns from so little data that threads only wait for one another.
-    """
-    from tvm.s_tir.meta_schedule.cost_model import XGBModel
-
-    return XGBModel(
-        num_warmup_samples=settings.warm_up,
-        early_stopping_rounds=settings.patience,
-        num_tuning_cores=1,
-    )
-
-
-def _has_tiles(trace: Any) -> bool:
-    """Whether loops are tiled for caches and registers, not just split to reduce in parallel."""
-    return any(len(slot.factors) > 2 for slot in tile_slots(trace))
 
 
 def _operations(workload: Workload) -> float:

@@ -5,70 +5,16 @@ from __future__ import annotations
 from tvm_prune.channels.labels import NEUTRAL, AxisLabels, TensorLabels
 from tvm_prune.channels.rule import OpCall, OpRule, OpTable
 
-UNARY = [
-    "abs",
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atanh",
-    "bitwise_not",
-    "ceil",
-    "clip",
-    "cos",
-    "cosh",
-    "erf",
-    "exp",
-    "floor",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "log",
-    "logical_not",
-    "negative",
-    "round",
-    "rsqrt",
-    "sigmoid",
-    "sign",
-    "sin",
-    "sinh",
-    "sqrt",
-    "square",
-    "tan",
-    "tanh",
-    "trunc",
-    "astype",
-    "nn.relu",
-    "nn.gelu",
-    "nn.gelu_tanh",
-    "nn.silu",
-    "nn.leakyrelu",
-    "nn.softplus",
-    "nn.selu",
-]
+UNARY = """
+abs acos acosh asin asinh atan atanh bitwise_not ceil clip cos cosh erf exp floor isfinite isinf
+isnan log logical_not negative round rsqrt sigmoid sign sin sinh sqrt square tan tanh trunc
+astype nn.relu nn.gelu nn.gelu_tanh nn.silu nn.leakyrelu nn.softplus nn.selu
+""".split()
 
-BINARY = [
-    "add",
-    "subtract",
-    "multiply",
-    "divide",
-    "floor_divide",
-    "power",
-    "maximum",
-    "minimum",
-    "mod",
-    "floor_mod",
-    "equal",
-    "not_equal",
-    "greater",
-    "greater_equal",
-    "less",
-    "less_equal",
-    "logical_and",
-    "logical_or",
-    "logical_xor",
-]
+BINARY = """
+add subtract multiply divide floor_divide power maximum minimum mod floor_mod equal not_equal
+greater greater_equal less less_equal logical_and logical_or logical_xor
+""".split()
 
 
 def broadcast(call: OpCall, operands: list[TensorLabels]) -> TensorLabels:

@@ -10,7 +10,7 @@ import numpy as np
 from tvm import relax
 
 from tvm_prune.channels.labels import NEUTRAL, AxisLabels, TensorLabels, frozen_axis, is_prunable
-from tvm_prune.channels.rule import OpCall, OpRule, OpTable, Rewrite
+from tvm_prune.channels.rule import OpCall, OpRule, OpTable, Rewrite, same_op
 
 
 def _shape(expr: Any) -> list[int]:
@@ -200,6 +200,8 @@ def rewrite_split(rewrite: Rewrite) -> Any:
     data = rewrite.inputs[0]
     axis = int(rewrite.attrs.axis) % len(data)
     mask = rewrite.mask(data[axis])
+    if mask.all():
+        return same_op(rewrite)
     bounds = [int(mask[:bound].sum()) for bound in _split_bounds(rewrite.attrs, mask.size)]
     return relax.op.split(rewrite.arguments[0], bounds, axis)
 
@@ -228,12 +230,12 @@ def strided_slice(call: OpCall) -> TensorLabels:
 def rewrite_strided_slice(rewrite: Rewrite) -> Any:
     """Slice at the number of positions left before every old bound."""
     data = rewrite.inputs[0]
-    axes, begins, ends, *strides = rewrite.call.args[1:]
+    begins, ends = rewrite.call.args[2:4]
     bounds = [(int(begin), int(end)) for begin, end in zip(begins, ends, strict=True)]
     slices = _slices(rewrite.call, len(data))
     for index, (axis, (begin, end, stride)) in enumerate(slices.items()):
-        if stride == 1:  # an axis with another stride is frozen and keeps its bounds
-            mask = rewrite.mask(data[axis])
+        mask = rewrite.mask(data[axis])
+        if stride == 1 and not mask.all():
             bounds[index] = (int(mask[:begin].sum()), int(mask[:end].sum()))
     starts, stops = zip(*bounds, strict=True)
     return relax.op.strided_slice(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from support.networks import Body, Layers, shape_of
 from tvm import relax
 
+from support.networks import Body, Layers, shape_of
 from tvm_prune.channels.ops.elementwise import BINARY, UNARY
 from tvm_prune.channels.ops.reduction import POOLS
 

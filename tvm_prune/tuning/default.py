@@ -1,0 +1,68 @@
+"""Schedules without search, for kernels that were not tuned or cannot use a tuned schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm.s_tir import Schedule
+from tvm.target import Target
+
+from tvm_prune.errors import TuningError
+from tvm_prune.tuning.context import postprocess, tune_context
+from tvm_prune.tuning.kernels import Workload
+from tvm_prune.tuning.tiling import closest_tiling
+from tvm_prune.tuning.traces import TILE, TileSlot, cause_of, new_schedule, tile_slots
+
+_RFACTOR = "RFactor"
+_LARGEST_VECTOR = 16
+_ROWS_IN_REGISTERS = 4
+_DEPTH = 4
+
+
+def default_schedule(workload: Workload, target: Target) -> Schedule:
+    """A decent schedule without any measurement: vector, parallel and tiled loops.
+
+    It is a point of MetaSchedule's own design space, with tile sizes by rule instead of by search:
+    the innermost loop fills vectors, the next one registers, and reductions stay in one piece.
+
+    Raises:
+        TuningError: if no point of the design space applies.
+    """
+    context = tune_context(workload.mod, target)
+    causes = []
+    candidates = reversed(context.generate_design_space())
+    for candidate in sorted(candidates, key=lambda candidate: _rfactors(candidate.trace)):
+        schedule = new_schedule(workload)
+        slots = iter(_rule_of_thumb(tile_slots(candidate.trace)))
+        try:
+            candidate.trace.apply_to_schedule(
+                schedule,
+                remove_postproc=True,
+                decision_provider=lambda instruction, _inputs, _attributes, decision, slots=slots: (
+                    next(slots) if instruction.kind.name == TILE else decision
+                ),
+            )
+            if postprocess(schedule, context):
+                return schedule
+            causes.append("rejected by a post-processor")
+        except Exception as error:
+            causes.append(cause_of(error))
+    raise TuningError(f"kernel {workload.key} has no valid schedule: {'; '.join(causes)}")
+
+
+def _rule_of_thumb(slots: Sequence[TileSlot]) -> list[tuple[int, ...]]:
+    """Tile sizes for every slot; spatial loops have four levels, reductions two."""
+    spatial = [slot for slot in slots if len(slot.factors) > 2]
+    wide = [slot for slot in spatial if slot.extent > 1][-2:]
+    wanted = dict(zip(wide[::-1], (_LARGEST_VECTOR, _ROWS_IN_REGISTERS), strict=False))
+    tilings = []
+    for slot in slots:
+        inner = wanted.get(slot, 1 if len(slot.factors) > 2 else _DEPTH)
+        tilings.append(closest_tiling(slot.extent, [1] * (len(slot.factors) - 1) + [inner]))
+    return tilings
+
+
+def _rfactors(trace: Any) -> int:
+    """How many reductions a trace splits into parts that are summed up later."""
+    return sum(instruction.kind.name == _RFACTOR for instruction in trace.insts)
