@@ -21,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "cli",
         "pipeline workflow",
         "search result",
+        "whole_models",
         "compilation session verification reachability console",
         "planner transform measure export report recover frontend",
         "latency importance",

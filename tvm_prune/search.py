@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 from tvm_prune.budget import LatencyBudget
-from tvm_prune.compilation import Compilation, example_inputs
+from tvm_prune.compilation import Compilation
 from tvm_prune.latency import (
     Family,
+    LatencyFitter,
     LatencyModel,
-    ModelError,
-    Sample,
     Widths,
     find_families,
-    fit,
     sample_widths,
 )
 from tvm_prune.latency.collect import Collector
-from tvm_prune.measure import measure_interleaved
 from tvm_prune.measurement import Measurement
 from tvm_prune.planner import ROUNDS, Attempt, Problem, Replanner, candidate_widths
 from tvm_prune.progress import Progress
 from tvm_prune.session import Session
 from tvm_prune.settings import Settings
 from tvm_prune.tuning import TuningProgress, TuningReport, tune
+from tvm_prune.whole_models import WholeModels
 
 logger = logging.getLogger(__name__)
 
@@ -66,22 +64,20 @@ class Search:
     settings: Settings
     progress: Progress
     folder: Path
-    samples: list[Sample] = field(default_factory=list)
     _problem: Problem | None = None
-    _dense_cost: float | None = None
-    _error: ModelError | None = None
 
     def tune(self) -> TuningReport:
         """Find schedules for the dense model's kernels; those in the cache are re-used."""
         calls = self.compilation.kernel_calls(self.compilation.dense)
         weights = Counter(call.workload for call in calls)
+        names = {call.workload.key: call.name for call in calls}
         with self.progress.step("tuning the dense kernels", 1) as step:
 
             def show(state: TuningProgress) -> None:
                 best = "" if state.best is None else f", best {state.best * 1e6:.0f} us"
                 step.update(
                     state.trials,
-                    f"kernel {state.kernel} of {state.kernels}{best}",
+                    f"{names[state.key]}, {state.kernel} of {state.kernels}{best}",
                     total=state.planned,
                 )
 
@@ -114,6 +110,16 @@ class Search:
         )
 
     @cached_property
+    def models(self) -> WholeModels:
+        """Builds and measures whole models."""
+        return WholeModels(self.session, self.compilation, self.families, self.folder)
+
+    @cached_property
+    def fitter(self) -> LatencyFitter:
+        """Learns from the measured kernels."""
+        return LatencyFitter(self.families, self.session.measurer.unit, self.settings.seed)
+
+    @cached_property
     def collector(self) -> Collector:
         """Measures kernels at chosen widths."""
         return Collector(
@@ -128,17 +134,20 @@ class Search:
     def fit(self) -> LatencyModel:
         """Measure the kernels of some pruned models and fit the latency model to them."""
         dense = self.compilation.dense
-        choices = [dense, *islice(sample_widths(dense, self.settings.seed), self.settings.samples)]
+        choices = [
+            dense,
+            *itertools.islice(sample_widths(dense, self.settings.seed), self.settings.samples),
+        ]
         total = len(choices) * len(self.families)
         with self.progress.step("measuring pruned kernels", total) as step:
             for done, widths in enumerate(choices, start=1):
                 self._measure_kernels([widths])
                 step.update(done * len(self.families), f"pruned model {done} of {len(choices)}")
-        model = self._fit()
-        error = model.error
+        model = self.fitter.fit()
+        error, collector = model.error, self.collector
         self.progress.say(
-            f"latency model from {len(self.samples)} kernels ({self.collector.measured} measured "
-            f"now, {len(self.collector.failures)} failed); on {error.samples} held-out ones: "
+            f"latency model from {len(self.fitter.samples)} kernels ({collector.measured} measured "
+            f"now, {len(collector.failures)} failed); on {error.samples} held-out ones: "
             f"mean error {error.mape_percent:.1f} %, {error.within_10_percent:.0%} within 10 %"
         )
         return model
@@ -149,75 +158,32 @@ class Search:
         Raises:
             BudgetError: if it cannot be met.
         """
-        dense = self.compilation.dense
-        dense_cost = self.measure_models([dense])[0]
-        self._dense_cost = dense_cost.median
+        dense_cost = self.models.dense_cost()
         bound = budget.resolve(dense_cost.median) * margin
         if bound >= dense_cost.median:
             return Planned(None, (), dense_cost)
         problem = self._refine([])
         self.progress.say(f"dense model: {_text(dense_cost)}; budget: {bound * 1e3:.3f} ms")
+        count = itertools.count(1)
         with self.progress.step("planning, building and measuring", ROUNDS) as step:
 
             def attempt(widths: Widths) -> Measurement:
-                step.update(self._built, f"widths {list(widths)}")
-                return self._measure_against_dense(widths, dense_cost)
+                step.update(next(count), f"widths {list(widths)}")
+                return self.models.cost(widths)
 
-            scale = dense_cost.median / problem.predicted(dense)
+            scale = dense_cost.median / problem.predicted(self.compilation.dense)
             best, attempts = Replanner(self._refine, attempt, bound, scale).run()
         return Planned(best, tuple(attempts), dense_cost)
 
-    def build(self, widths: Widths) -> Path:
-        """Compile the model at some widths, once."""
-        path = self.library(widths)
-        if not path.exists():
-            compilation = self.compilation
-            compilation.build(compilation.pruned(compilation.plan(widths)), self.families, path)
-        return path
-
-    def library(self, widths: Widths) -> Path:
-        """Where the compiled model at some widths lies."""
-        return self.folder / ("model-" + "-".join(map(str, widths)) + ".so")
-
-    def measure_models(self, choices: Sequence[Widths]) -> list[Measurement]:
-        """Cost of the model at each choice of widths."""
-        return self.measure([self.build(widths) for widths in choices])
-
-    def measure(self, libraries: Sequence[Path]) -> list[Measurement]:
-        """Measure compiled models that take turns, so that drift hits all alike."""
-        return measure_interleaved(
-            libraries,
-            example_inputs(self.compilation.model, self.settings.seed),
-            threads=self.session.threads,
-        )
-
-    @property
-    def _built(self) -> int:
-        return len(list(self.folder.glob("model-*.so"))) - 1
-
-    def _measure_against_dense(self, widths: Widths, dense_cost: Measurement) -> Measurement:
-        """Cost of a pruned model, corrected by how the dense one drifted meanwhile."""
-        dense_now, pruned = self.measure_models([self.compilation.dense, widths])
-        drift = dense_cost.median / dense_now.median
-        return Measurement(tuple(sample * drift for sample in pruned.samples), pruned.unit)
-
-    def _measure_kernels(self, choices: Sequence[Widths]) -> None:
-        known = {(sample.family, sample.widths) for sample in self.samples}
-        self.samples += [
-            sample
-            for sample in self.collector.collect(choices)
-            if (sample.family, sample.widths) not in known
-        ]
-
-    def _fit(self) -> LatencyModel:
-        return fit(self.families, self.samples, self.session.measurer.unit, seed=self.settings.seed)
+    def _measure_kernels(self, choices: Sequence[Widths]) -> bool:
+        """Measure kernels at some widths; tells whether anything new was learned."""
+        return self.fitter.add(self.collector.collect(choices))
 
     def _refine(self, choices: list[Widths]) -> Problem:
         """The planning problem after the kernels at these widths were measured."""
-        before = len(self.samples)
-        self._measure_kernels(choices)
-        if self._problem is None or len(self.samples) > before:
-            model = self._fit()
+        learned = self._measure_kernels(choices)
+        if self._problem is None or learned:
+            model = self.fitter.fit()
             dense = self.compilation.dense
             self._problem = Problem(
                 model,
@@ -230,8 +196,7 @@ class Search:
 
     def _overhead(self, model: LatencyModel) -> float:
         """What a call of the dense model costs beyond its kernels."""
-        dense = self.compilation.dense
-        return max(0.0, (self._dense_cost or 0.0) - model.total(dense))
+        return max(0.0, self.models.dense_cost().median - model.total(self.compilation.dense))
 
 
 def _text(cost: Measurement) -> str:

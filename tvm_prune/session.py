@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm_prune.board import Board
 from tvm_prune.latency import Records, ScheduleSource, open_records
-from tvm_prune.measure import MEASURERS
+from tvm_prune.measure import MEASURERS, Repeats
 from tvm_prune.measurement import Measurer
 from tvm_prune.tuning import Workload, open_database, trace_to_json, tuned_trace
 
@@ -57,7 +57,7 @@ def open_session(board: Board, cache: Path) -> Iterator[Session]:
         cache: directory that keeps tuned schedules and measurements over runs.
     """
     target = board.tvm_target()
-    measurer = MEASURERS[board.connection](target)
+    measurer = MEASURERS[board.connection](target, repeats=Repeats(samples=board.repeats))
     try:
         with open_records(cache / "measurements.sqlite") as records:
             database = open_database(cache / board.fingerprint)

@@ -127,7 +127,9 @@ def _deploy(search: Search, planned: Planned, calibration: Arrays) -> _Deployed:
         step.update(2, "verifying")
         masked = mask_parameters(dense.parameters, plan, values)
         verification = verify(library, dense, masked, calibration)
-        dense_latency, latency = search.measure([search.build(compilation.dense), library])
+        dense_latency, latency = search.models.measure(
+            [search.models.build(compilation.dense), library]
+        )
         step.update(3)
     return _Deployed(plan, model, library, verification, dense_latency, latency)
 
@@ -142,7 +144,7 @@ def _result(
     evaluation: Arrays | None,
 ) -> PruneResult:
     """Evaluate the deployed model, and gather everything that was measured."""
-    dense, dense_library = search.compilation.model, search.build(search.compilation.dense)
+    dense, dense_library = search.compilation.model, search.models.build(search.compilation.dense)
     best = planned.best
     return PruneResult(
         model=deployed.model,

@@ -46,7 +46,7 @@ class Layers:
 
     def block(self, x: Any, out: int, kernel: int = 1, groups: int = 1) -> Any:
         """Convolution, bias and an activation that never dies."""
-        return self.emit(relax.op.nn.leakyrelu(self.bias(self.conv(x, out, kernel, groups))))
+        return self.emit(bent(self.bias(self.conv(x, out, kernel, groups))))
 
     def batch_norm(self, x: Any, axis: int = 1) -> Any:
         """Batch norm with all four of its parameters."""
@@ -67,6 +67,11 @@ class Layers:
         x = self.emit(x)
         axes = list(range(2, len(shape_of(x))))
         return self.linear(relax.op.mean(x, axes) if axes else x, out)
+
+
+def bent(x: Any) -> Any:
+    """A nonlinearity that no input silences."""
+    return relax.op.nn.leakyrelu(x, 0.3)
 
 
 def shape_of(expr: Any) -> tuple[int, ...]:

@@ -237,6 +237,13 @@ def reshape_merges_and_splits(net: Layers, x: Any) -> Any:
     return net.linear(op.permute_dims(op.multiply(h, h), [0, 2, 1]), 5)
 
 
+def reshape_merges_two_channel_axes(net: Layers, x: Any) -> Any:
+    """Only one of two merged channel axes can be pruned."""
+    outer = op.multiply(net.parameter((3, 1), "gamma"), net.parameter((1, 4), "gamma"))
+    bias = op.reshape(op.reshape(outer, (12,)), (1, 12, 1, 1))
+    return net.head(net.emit(op.add(net.conv(x, 12), bias)))
+
+
 def permute_dims(net: Layers, x: Any) -> Any:
     h = net.emit(op.permute_dims(net.conv(x, 8), [1, 3, 0, 2]))
     h = net.emit(op.nn.relu(op.permute_dims(h, None)))
@@ -248,6 +255,11 @@ def expand_dims(net: Layers, x: Any) -> Any:
     scale = op.expand_dims(net.parameter((8,)), [0, 2, 3])
     h = op.multiply(h, op.expand_dims(scale, [-1]))
     return net.linear(op.mean(h, [0, 3, 4, 5]), 5)
+
+
+def expand_dims_unordered(net: Layers, x: Any) -> Any:
+    h = net.emit(op.expand_dims(net.conv(x, 8), [2, 0]))  # (1, 2, 1, 8, 6, 6)
+    return net.linear(op.mean(h, [0, 2, 4, 5]), 5)
 
 
 def squeeze(net: Layers, x: Any) -> Any:
@@ -267,6 +279,11 @@ def concat(net: Layers, x: Any) -> Any:
     parts = [net.block(x, 8, 3), x, net.block(x, 5)]
     h = net.block(op.concat(parts, axis=1), 6)
     return net.head(op.concat([h, h], axis=-2))
+
+
+def concat_of_pixels(net: Layers, x: Any) -> Any:
+    """Two images one above the other: their channels are the same axis."""
+    return net.head(net.emit(op.concat([net.conv(x, 8), net.conv(x, 8, 3)], axis=2)))
 
 
 def stack(net: Layers, x: Any) -> Any:
@@ -390,12 +407,13 @@ OP_GRAPHS: Mapping[str, Mapping[str, Body]] = {
         "bias": reshape_bias,
         "splits_axis": reshape_splits_axis,
         "merges_and_splits": reshape_merges_and_splits,
+        "merges_two_channel_axes": reshape_merges_two_channel_axes,
     },
     "relax.permute_dims": {"": permute_dims},
-    "relax.expand_dims": {"": expand_dims},
+    "relax.expand_dims": {"": expand_dims, "unordered": expand_dims_unordered},
     "relax.squeeze": {"": squeeze},
     "relax.broadcast_to": {"": broadcast_to},
-    "relax.concat": {"": concat},
+    "relax.concat": {"": concat, "pixels": concat_of_pixels},
     "relax.stack": {"": stack},
     "relax.split": {
         "sections": split_sections,

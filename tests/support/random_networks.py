@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 from tvm import IRModule, relax
 
-from .networks import Layers, build, shape_of
+from .networks import Layers, bent, build, shape_of
 
 op = relax.op
 Draw = Callable[[Any], Any]
@@ -16,7 +16,7 @@ Step = Callable[[Layers, Any, Draw], Any]
 
 WIDTHS = st.sampled_from([3, 4, 5, 6, 8, 12])
 KERNELS = st.sampled_from([1, 3])
-ACTIVATIONS = (op.nn.leakyrelu, op.sigmoid, op.tanh, op.nn.silu, op.nn.gelu, op.exp, op.cos)
+ACTIVATIONS = (bent, op.sigmoid, op.tanh, op.nn.silu, op.nn.gelu, op.exp, op.cos)
 MAX_CHANNELS = 24
 
 
@@ -162,7 +162,7 @@ def token_head(net: Layers, x: Any, draw: Draw) -> Any:
     """Channels last, a hidden linear layer, the mean over the pixels."""
     batch, channels, height, width = shape_of(x)
     h = op.permute_dims(op.reshape(x, (batch, channels, height * width)), [0, 2, 1])
-    return net.linear(op.mean(op.nn.leakyrelu(net.linear(h, draw(WIDTHS))), [1]), 5)
+    return net.linear(op.mean(bent(net.linear(h, draw(WIDTHS))), [1]), 5)
 
 
 HEADS: tuple[Step, ...] = (pooled_head, flat_head, token_head)

@@ -94,6 +94,8 @@ def read_bundle(directory: Path) -> Bundle:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         files, version = dict(manifest["files"]), manifest["format"]
+        if version == FORMAT:
+            _specs(manifest["inputs"] + manifest["outputs"])
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged ({error!r}); prune the model again.") from error
     if version != FORMAT:

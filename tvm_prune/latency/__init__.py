@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tvm_prune.latency.families import Family, Lowering, ScheduleSource, Widths, find_families
-from tvm_prune.latency.model import LatencyModel, ModelError, Sample, fit
+from tvm_prune.latency.model import LatencyFitter, LatencyModel, ModelError, Sample
 from tvm_prune.latency.records import RecordKey, Records, open_records
 from tvm_prune.latency.sampling import friendly_widths, sample_widths, smallest_width
 
 __all__ = [
     "Family",
+    "LatencyFitter",
     "LatencyModel",
     "Lowering",
     "ModelError",
@@ -18,7 +19,6 @@ __all__ = [
     "ScheduleSource",
     "Widths",
     "find_families",
-    "fit",
     "friendly_widths",
     "open_records",
     "sample_widths",

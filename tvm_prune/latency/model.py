@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ _PARAMETERS = {
     "colsample_bytree": 0.7,
     "min_child_weight": 2,
     "lambda": 1.0,
-    "nthread": 2,
+    "nthread": 1,  # a few hundred rows: on a busy machine more threads only wait for each other
     "verbosity": 0,
 }
 _ROUNDS = 300
@@ -107,38 +107,57 @@ class LatencyModel:
         return result
 
 
-def fit(
-    families: Sequence[Family],
-    samples: Sequence[Sample],
-    unit: str,
-    *,
-    seed: int = 0,
-    error: ModelError | None = None,
-) -> LatencyModel:
-    """Fit a latency model to measurements.
+@dataclass
+class LatencyFitter:
+    """Collects measurements of a model's kernels and fits latency models to them.
 
-    Args:
+    Attributes:
         families: the kernels.
-        samples: measurements, the dense kernels among them.
         unit: unit of the measurements.
-        seed: seed of the fit and of what is held out.
-        error: error on held-out widths where it is known already; otherwise a share of the widths
-            is held out first to tell it, and the model that is returned is fitted on everything.
-
-    Raises:
-        MeasureError: if a dense kernel is missing or a measurement is not a positive number.
+        seed: seed of the fits and of what is held out.
+        samples: the measurements so far, each choice of widths once.
     """
-    dense = _dense_costs(families, samples)
-    rows = np.concatenate([_rows(families, dense, sample) for sample in samples])
-    targets = np.array([_target(families, dense, sample) for sample in samples])
-    return LatencyModel(
-        families=families,
-        booster=_train(rows, targets, seed),
-        dense_costs=dense,
-        measured={(sample.family, sample.widths): sample.cost for sample in samples},
-        unit=unit,
-        error=error or _held_out_error(rows, targets, samples, seed),
-    )
+
+    families: Sequence[Family]
+    unit: str
+    seed: int = 0
+    samples: dict[tuple[int, tuple[int, ...]], Sample] = field(default_factory=dict)
+    _rows: dict[tuple[int, tuple[int, ...]], NDArray[np.float32]] = field(default_factory=dict)
+    _error: ModelError | None = None
+
+    def add(self, samples: Sequence[Sample]) -> bool:
+        """Add measurements; tells whether any of them was new."""
+        before = len(self.samples)
+        for sample in samples:
+            self.samples.setdefault((sample.family, sample.widths), sample)
+        return len(self.samples) > before
+
+    def fit(self) -> LatencyModel:
+        """Fit a model to all measurements.
+
+        Its error is told by the first fit, for which a share of the widths is held out: later
+        measurements are chosen by the planner, and would flatter it.
+
+        Raises:
+            MeasureError: if a dense kernel is missing or a measurement is not a positive number.
+        """
+        samples = list(self.samples.values())
+        dense = _dense_costs(self.families, samples)
+        for key, sample in self.samples.items():
+            if key not in self._rows:
+                family = self.families[sample.family]
+                self._rows[key] = features(family, _as_row(sample), dense[sample.family])
+        rows = np.concatenate([self._rows[key] for key in self.samples])
+        targets = np.array([_target(self.families, dense, sample) for sample in samples])
+        self._error = self._error or _held_out_error(rows, targets, samples, self.seed)
+        return LatencyModel(
+            families=self.families,
+            booster=_train(rows, targets, self.seed),
+            dense_costs=dense,
+            measured={key: sample.cost for key, sample in self.samples.items()},
+            unit=self.unit,
+            error=self._error,
+        )
 
 
 def _dense_costs(families: Sequence[Family], samples: Sequence[Sample]) -> tuple[float, ...]:
@@ -165,12 +184,6 @@ def _as_row(sample: Sample) -> NDArray[np.float64]:
     return np.array([sample.widths], dtype=np.float64).reshape(1, len(sample.widths))
 
 
-def _rows(
-    families: Sequence[Family], dense: Sequence[float], sample: Sample
-) -> NDArray[np.float32]:
-    return features(families[sample.family], _as_row(sample), dense[sample.family])
-
-
 def _baseline(family: Family, widths: NDArray[np.float64], dense_cost: float) -> Any:
     """Cost at the dense kernel's efficiency: proportional to work."""
     dense_work = float(work(family, family.arguments.dense[None, :])[0])
@@ -187,13 +200,13 @@ def _predict(
     booster: Any, family: Family, widths: NDArray[Any], dense_cost: float
 ) -> NDArray[np.float64]:
     as_float = widths.astype(np.float64)
-    matrix = _matrix(features(family, as_float, dense_cost))
-    correction = np.exp(booster.predict(matrix).astype(np.float64))
+    rows = features(family, as_float, dense_cost)
+    correction = np.exp(booster.inplace_predict(rows, validate_features=False).astype(np.float64))
     return np.asarray(_baseline(family, as_float, dense_cost) * correction)
 
 
 def _matrix(rows: NDArray[np.float32], targets: NDArray[np.float64] | None = None) -> Any:
-    return xgboost.DMatrix(rows, label=targets, feature_names=feature_names())
+    return xgboost.DMatrix(rows, label=targets, feature_names=feature_names(), nthread=1)
 
 
 def _train(rows: NDArray[np.float32], targets: NDArray[np.float64], seed: int) -> Any:

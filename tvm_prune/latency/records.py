@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS kernel (
 )
 """
 
+_SELECT = "SELECT unit, samples, failure FROM kernel"
+
 
 @dataclass(frozen=True)
 class RecordKey:
@@ -49,12 +51,18 @@ class Records:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MeasureError(
+                f"Cannot keep measurements in {path.parent} ({error.strerror}); "
+                "choose another directory with --cache."
+            ) from error
         try:
             self._connection = sqlite3.connect(path, timeout=60.0)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute(_SCHEMA)
+            self._connection.execute(f"{_SELECT} LIMIT 0")
             self._connection.commit()
         except sqlite3.DatabaseError as error:
             raise MeasureError(
@@ -65,8 +73,7 @@ class Records:
     def get(self, key: RecordKey) -> Measurement | Failure | None:
         """The measurement stored under a key, or why there is none, or None if never tried."""
         row = self._connection.execute(
-            "SELECT unit, samples, failure FROM kernel "
-            "WHERE board = ? AND workload = ? AND schedule = ?",
+            f"{_SELECT} WHERE board = ? AND workload = ? AND schedule = ?",
             (key.board, key.workload, key.schedule),
         ).fetchone()
         return None if row is None else _outcome(*row)

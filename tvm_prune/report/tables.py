@@ -20,5 +20,6 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str
     for row in rows:
         table.add_row(*map(str, row))
     buffer = io.StringIO()
-    Console(file=buffer, width=WIDTH, color_system=None).print(table)
+    console = Console(file=buffer, width=WIDTH, color_system=None, markup=False, emoji=False)
+    console.print(table)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"

@@ -72,8 +72,10 @@ def _milliseconds(seconds: float) -> str:
 def _model_error(error: Mapping[str, Any]) -> str:
     if not error["samples"]:
         return "Latency model: too few measurements to hold some out."
+    rank = error["spearman"]
+    correlation = "" if rank is None else f", rank correlation {rank:.3f}"
     return (
         f"Latency model on {error['samples']} held-out kernels: mean error "
-        f"{error['mape_percent']:.1f} %, {error['within_10_percent']:.0%} within 10 %, "
-        f"rank correlation {error['spearman']:.3f}."
+        f"{error['mape_percent']:.1f} %, {error['within_10_percent']:.0%} within 10 %"
+        f"{correlation}."
     )

@@ -1,0 +1,110 @@
+"""Candidates: the widths that no wider one beats."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tables import TableFamily, TableModel
+
+from tvm_prune.latency import LatencyModel, smallest_width
+from tvm_prune.planner import candidate_widths
+from tvm_prune.planner.widths import MOST_CANDIDATES
+
+
+def candidates(families: list[TableFamily], dense: tuple[int, ...]) -> list[list[int]]:
+    return candidate_widths(cast("LatencyModel", TableModel(families)), dense)
+
+
+def cost(family: TableFamily, dense: tuple[int, ...], group: int, width: int) -> float:
+    """Cost of all calls with one group narrowed."""
+    own = [width if other == group else dense[other] for other in family.groups]
+    return float(family.table[tuple(own)]) * len(family.calls)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> tuple[list[TableFamily], tuple[int, ...]]:
+    """Two groups and kernels of random cost: of each group, of both, and of none."""
+    dense = (draw(st.integers(1, 60)), draw(st.integers(1, 60)))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    families = []
+    for groups in [(0,), (1,), (0, 1), ()]:
+        extents = [dense[group] + 1 for group in groups]
+        slope = np.ones(extents) * sum(np.indices(extents), start=np.zeros(extents))
+        noise = generator.uniform(0.5, 1.5, extents)
+        families.append(TableFamily(groups, tuple(range(draw(st.integers(1, 2)))), slope * noise))
+    return families, dense
+
+
+@given(models())
+def test_candidates_ascend_to_the_dense_width(
+    model: tuple[list[TableFamily], tuple[int, ...]],
+) -> None:
+    families, dense = model
+    for widths, most in zip(candidates(families, dense), dense, strict=True):
+        assert widths == sorted(set(widths))
+        assert widths[-1] == most
+        assert widths[0] >= smallest_width(most)
+        assert len(widths) <= MOST_CANDIDATES
+
+
+@given(models())
+def test_every_candidate_is_cheaper_than_all_wider_widths(
+    model: tuple[list[TableFamily], tuple[int, ...]],
+) -> None:
+    families, dense = model
+    for group, widths in enumerate(candidates(families, dense)):
+        own = [family for family in families if group in family.groups]
+        costs = {
+            width: sum(cost(family, dense, group, width) for family in own)
+            for width in range(1, dense[group] + 1)
+        }
+        for width in widths[:-1]:
+            wider = [costs[other] for other in range(width + 1, dense[group] + 1)]
+            assert costs[width] < min(wider)
+
+
+def sawtooth(dense: int, period: int) -> TableFamily:
+    """A kernel whose cost is that of the next multiple of the vector length."""
+    widths = np.arange(dense + 1, dtype=float)
+    padded = np.ceil(widths / period) * period
+    return TableFamily((0,), (0,), padded)
+
+
+def test_widths_that_fill_vectors_are_the_candidates() -> None:
+    assert candidates([sawtooth(64, 8)], (64,)) == [[8, 16, 24, 32, 40, 48, 56, 64]]
+
+
+def test_a_dense_width_that_the_board_dislikes_is_still_a_candidate() -> None:
+    assert candidates([sawtooth(61, 8)], (61,)) == [[8, 16, 24, 32, 40, 48, 56, 61]]
+
+
+def test_where_all_widths_cost_the_same_only_the_dense_one_is_left() -> None:
+    assert candidates([TableFamily((0,), (0,), np.ones(33))], (32,)) == [[32]]
+
+
+def test_a_group_that_no_kernel_depends_on_stays_dense() -> None:
+    assert candidates([sawtooth(64, 16)], (64, 20)) == [[16, 32, 48, 64], [20]]
+
+
+def test_many_good_widths_are_thinned_out_evenly_over_the_costs() -> None:
+    [widths] = candidates([sawtooth(512, 1)], (512,))
+    assert len(widths) == MOST_CANDIDATES
+    assert widths[0] == smallest_width(512)
+    assert widths[-2:] == [511, 512]
+    steps = np.diff(widths[:-1])
+    assert steps.max() <= steps.min() + 1
+
+
+def test_costs_of_all_kernels_of_a_group_count() -> None:
+    """One likes multiples of 8, one of 12: together they like both, 24 most."""
+    [widths] = candidates([sawtooth(48, 8), sawtooth(48, 12)], (48,))
+    assert widths == [8, 12, 16, 24, 32, 36, 40, 48]
+
+
+@pytest.mark.parametrize("dense", [1, 2, 3])
+def test_the_narrowest_groups_have_candidates(dense: int) -> None:
+    assert candidates([sawtooth(dense, 1)], (dense,)) == [list(range(1, dense + 1))]

@@ -1,0 +1,184 @@
+"""Re-planning against a board whose real cost is not what the model predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import TableFamily, problem_of
+
+from tvm_prune.errors import BudgetError
+from tvm_prune.latency import Widths
+from tvm_prune.measurement import Measurement
+from tvm_prune.planner import ROUNDS, Attempt, Problem, Replanner
+
+DENSE = (9, 12, 7)
+Truth = Callable[[Widths], float]
+
+
+def chain(noise: np.random.Generator | None = None) -> Problem:
+    """Four kernels in a row; each costs the product of its widths, or about that."""
+    families = []
+    for position, groups in enumerate([(0,), (0, 1), (1, 2), (2,)]):
+        extents = [np.arange(DENSE[group] + 1, dtype=float) for group in groups]
+        table = np.prod(np.meshgrid(*extents, indexing="ij"), axis=0) + 1.0
+        if noise is not None:
+            table = table * noise.uniform(0.7, 1.4, table.shape)
+        families.append(TableFamily(groups, (position,), table))
+    return problem_of(families, DENSE, overhead=5.0)
+
+
+@dataclass
+class Board:
+    """A board that exists only here, and what it was asked."""
+
+    truth: Truth
+    problem: Problem
+    built: list[Widths] = field(default_factory=list)
+    refined: list[Widths] = field(default_factory=list)
+
+    def measure(self, widths: Widths) -> Measurement:
+        self.built.append(widths)
+        return Measurement((self.truth(widths),), "simulated")
+
+    def refine(self, choices: list[Widths]) -> Problem:
+        self.refined += choices
+        return self.problem
+
+    def plan(self, budget: float, scale: float | None = None) -> tuple[Attempt, list[Attempt]]:
+        known = self.truth(DENSE) / self.problem.predicted(DENSE)
+        return Replanner(self.refine, self.measure, budget, scale or known).run()
+
+
+def distorted(seed: int, strength: float = 1.0) -> tuple[Truth, Problem]:
+    """A prediction, and a truth that no single factor brings in line with it."""
+    prediction = chain(np.random.default_rng(seed))
+    generator = np.random.default_rng(seed + 1)
+    powers = generator.uniform(-0.3, 0.3, len(DENSE)) * strength
+
+    def truth(widths: Widths) -> float:
+        shares = np.array(widths) / np.array(DENSE)
+        return 3.0 * prediction.predicted(widths) * float(np.prod(shares**powers))
+
+    return truth, prediction
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.2, 0.99))
+def test_the_best_plan_that_was_measured_within_the_budget_is_returned(
+    seed: int, share: float
+) -> None:
+    truth, prediction = distorted(seed)
+    board = Board(truth, prediction)
+    budget = share * truth(DENSE)
+    best, attempts = board.plan(budget)
+    assert best in attempts
+    assert best.measured.median == truth(best.solution.widths)
+    assert best.measured.median <= budget < truth(DENSE)
+    within = [attempt for attempt in attempts if attempt.measured.median <= budget]
+    assert best.solution.importance == max(attempt.solution.importance for attempt in within)
+    assert [attempt.solution.widths for attempt in attempts] == board.built
+    assert len(set(board.built)) == len(board.built) <= ROUNDS
+
+
+def test_a_prediction_that_is_off_by_a_factor_is_put_right_by_the_dense_model() -> None:
+    problem = chain()
+    board = Board(lambda widths: 7.0 * problem.predicted(widths), problem)
+    budget = 0.5 * board.truth(DENSE)
+    best, attempts = board.plan(budget)
+    assert len(attempts) == 1
+    assert 0.9 * budget < best.measured.median <= budget
+    assert best.predicted == pytest.approx(best.measured.median)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.8, 1.3, 2.0])
+def test_a_wrong_scale_is_corrected_by_what_is_measured(scale: float) -> None:
+    problem = chain()
+    board = Board(problem.predicted, problem)
+    budget = 0.5 * board.truth(DENSE)
+    best, attempts = board.plan(budget, scale)
+    assert len(attempts) > 1
+    assert 0.9 * budget < best.measured.median <= budget
+    assert abs(attempts[1].predicted - attempts[1].measured.median) < abs(
+        attempts[0].predicted - attempts[0].measured.median
+    )
+
+
+def test_the_kernels_of_every_plan_are_measured_before_it_is_built() -> None:
+    truth, prediction = distorted(3)
+    board = Board(truth, prediction)
+    order: list[tuple[str, Widths]] = []
+    refine, measure = board.refine, board.measure
+
+    def refining(choices: list[Widths]) -> Problem:
+        order.extend(("kernels", widths) for widths in choices)
+        return refine(choices)
+
+    def measuring(widths: Widths) -> Measurement:
+        order.append(("model", widths))
+        return measure(widths)
+
+    scale = truth(DENSE) / prediction.predicted(DENSE)
+    Replanner(refining, measuring, 0.5 * truth(DENSE), scale).run()
+    assert board.built
+    for widths in board.built:
+        assert order.index(("kernels", widths)) < order.index(("model", widths))
+
+
+def test_a_plan_whose_kernels_turn_out_slow_is_given_up_before_it_is_built() -> None:
+    """The first prediction is too good to be true for one width; measuring kernels tells."""
+    true = chain()
+    table = true.model.families[0].table.copy()  # type: ignore[attr-defined]
+    table[8] = 0.0
+    hopeful = problem_of(
+        [TableFamily((0,), (0,), table), *true.model.families[1:]],  # type: ignore[list-item]
+        DENSE,
+        overhead=true.overhead,
+    )
+    budget = hopeful.predicted((8, 12, 7)) + 0.5
+    assert true.predicted((8, 12, 7)) > budget
+
+    known: list[Problem] = [hopeful]
+
+    def refine(choices: list[Widths]) -> Problem:
+        if any(widths[0] == 8 for widths in choices):
+            known.append(true)
+        return known[-1]
+
+    built: list[Widths] = []
+
+    def measure(widths: Widths) -> Measurement:
+        built.append(widths)
+        return Measurement((true.predicted(widths),), "simulated")
+
+    best, _ = Replanner(refine, measure, budget, 1.0).run()
+    assert (8, 12, 7) not in built
+    assert best.measured.median <= budget
+
+
+def test_a_budget_below_everything_names_the_fastest_plan_in_the_boards_unit() -> None:
+    problem = chain()
+    board = Board(problem.predicted, problem)
+    with pytest.raises(BudgetError, match=r"fastest one, \[1, 1, 1\]"):
+        board.plan(1.0)
+    assert board.built == []
+
+
+def test_a_board_that_never_gets_fast_enough_names_the_closest_measured_plan() -> None:
+    """Predicted to scale with the widths; really half of the cost does not go away."""
+    problem = chain()
+    floor = 0.5 * problem.predicted(DENSE)
+    board = Board(lambda widths: floor + 0.5 * problem.predicted(widths), problem)
+    budget = 0.9 * floor
+    with pytest.raises(BudgetError) as caught:
+        board.plan(budget)
+    assert board.built
+    closest = min(board.built, key=board.truth)
+    message = str(caught.value)
+    assert f"{budget:.4g} simulated" in message
+    assert str(list(closest)) in message
+    assert f"{board.truth(closest):.4g} simulated" in message

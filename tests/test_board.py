@@ -1,0 +1,188 @@
+"""Board files: the shipped ones load, and what is wrong with one's own is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import tvm
+
+from tvm_prune import board as board_module
+from tvm_prune.board import CONNECTIONS, FIELDS, MEASURE_FIELDS, Board, board_names, load_board
+from tvm_prune.errors import BoardError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+
+VALID = """
+name = "mine"
+description = "a board of my own"
+connection = "local"
+flash = 1048576
+ram = 262144
+
+[target]
+kind = "llvm"
+num-cores = 3
+
+[measure]
+clock = "seconds"
+repeats = 7
+"""
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", board_names())
+def test_every_shipped_board_loads_and_its_target_is_one_tvm_knows(name: str) -> None:
+    board = load_board(name)
+    assert board.name == name
+    assert board.tvm_target().kind.name == board.target["kind"]
+
+
+def test_the_host_board_is_this_machine() -> None:
+    host = load_board("host")
+    assert host.connection == "local"
+    assert host.target["num-cores"] == len(os.sched_getaffinity(0))
+    assert host.target["mcpu"] == tvm.target.codegen.llvm_get_system_cpu()
+    assert "detect" not in host.target
+
+
+def test_a_board_of_ones_own_is_read_by_path(tmp_path: Path) -> None:
+    board = load_board(written(tmp_path, VALID))
+    assert board == Board(
+        name="mine",
+        description="a board of my own",
+        connection="local",
+        target={"kind": "llvm", "num-cores": 3},
+        clock="seconds",
+        repeats=7,
+        flash=1048576,
+        ram=262144,
+    )
+
+
+def test_what_a_target_says_itself_is_not_detected(tmp_path: Path) -> None:
+    board = load_board(written(tmp_path, VALID.replace("num-cores", "detect = true\nnum-cores")))
+    assert board.target["num-cores"] == 3
+    assert board.target["mcpu"] == load_board("host").target["mcpu"]
+
+
+def test_an_unknown_board_names_the_nearest_and_all_others() -> None:
+    with pytest.raises(BoardError, match="Did you mean 'host'") as caught:
+        load_board("hots")
+    for name in board_names():
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("flash =", "flahs =", ["`flahs`", "Did you mean `flash`", *FIELDS]),
+        ("repeats = 7", "repeat = 7", ["`measure.repeat`", *MEASURE_FIELDS]),
+        ("flash = 1048576", 'flash = "1 MB"', ["`flash`", "str", "'1 MB'", "int"]),
+        ("flash = 1048576", "flash = true", ["`flash`", "bool", "int"]),
+        ("repeats = 7", "repeats = 7.5", ["`measure.repeats`", "float", "int"]),
+        ('name = "mine"', "name = 5", ["`name`", "int", "str"]),
+        ('description = "a board of my own"', "", ["lacks `description`"]),
+        ('connection = "local"', "", ["lacks `connection`"]),
+        ('"local"', '"telepathy"', ["`connection`", "'telepathy'", *CONNECTIONS]),
+        ('name = "mine"', "name = ", ["not valid TOML", "line 2"]),
+        ("[target]", "[traget]", ["`traget`", "Did you mean `target`"]),
+    ],
+)
+def test_a_malformed_board_file_is_refused_with_what_is_allowed(
+    old: str, new: str, said: list[str], tmp_path: Path
+) -> None:
+    assert VALID.count(old) == 1
+    path = written(tmp_path, VALID.replace(old, new))
+    with pytest.raises(BoardError) as caught:
+        load_board(path)
+    for words in [path, *said]:
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["name", "description", "connection", "target"])
+def test_required_keys_are_required(key: str) -> None:
+    assert FIELDS[key][1]
+
+
+def test_a_missing_board_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere.toml"
+    with pytest.raises(BoardError, match=r"nowhere\.toml: No such file"):
+        load_board(str(path))
+
+
+def test_a_binary_board_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BoardError, match="not valid TOML"):
+        load_board(str(path))
+
+
+@pytest.mark.parametrize("target", ['kind = "abacus"', 'kind = "llvm"\nabacus = 1'])
+def test_a_target_that_tvm_refuses_is_told_with_the_board(target: str, tmp_path: Path) -> None:
+    board = load_board(written(tmp_path, VALID.replace('kind = "llvm"', target)))
+    with pytest.raises(BoardError, match=r"Board 'mine': TVM refuses its target.*abacus"):
+        board.tvm_target()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target": {"kind": "llvm", "num-cores": 4}},
+        {"target": {"kind": "llvm", "num-cores": 3, "mcpu": "skylake"}},
+        {"clock": "cycles"},
+    ],
+)
+def test_the_fingerprint_changes_with_what_measurements_depend_on(
+    change: dict[str, object], tmp_path: Path
+) -> None:
+    board = load_board(written(tmp_path, VALID))
+    assert dataclasses.replace(board, **change).fingerprint != board.fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_what_a_board_is_called(tmp_path: Path) -> None:
+    board = load_board(written(tmp_path, VALID))
+    renamed = dataclasses.replace(board, name="yours", description="the same")
+    assert renamed.fingerprint == board.fingerprint == load_board(
+        written(tmp_path, VALID)
+    ).fingerprint  # fmt: skip
+
+
+def test_measurements_of_different_cpus_are_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = load_board(written(tmp_path, VALID))
+    here = board.fingerprint
+    monkeypatch.setattr(board_module, "cpu_name", lambda: "another CPU")
+    assert board.fingerprint != here
+
+
+def test_board_files_are_found_in_a_checkout() -> None:
+    assert board_names() == sorted(path.stem for path in (ROOT / "targets").glob("*.toml"))
+    assert "host" in board_names()
+
+
+def test_board_files_are_found_in_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    package = tmp_path / "tvm_prune"
+    (tmp_path / included["targets"]).mkdir(parents=True)
+    (tmp_path / included["targets"] / "mine.toml").write_text(VALID, encoding="utf-8")
+    monkeypatch.setattr(board_module, "PACKAGE", package)
+    assert board_names() == ["mine"]
+    assert load_board("mine").repeats == 7

@@ -1,0 +1,86 @@
+"""Builds and measures whole models at chosen widths; what was measured is kept over runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tvm_prune.compilation import Compilation, example_inputs
+from tvm_prune.latency import Family, RecordKey, Widths
+from tvm_prune.measure import measure_interleaved
+from tvm_prune.measurement import Measurement
+from tvm_prune.session import Session
+
+
+@dataclass
+class WholeModels:
+    """Whole models on the board.
+
+    Attributes:
+        session: the board and the measurements kept over runs.
+        compilation: the model at any widths.
+        families: its kernels, with the schedules they are built with.
+        folder: where compiled models go.
+        built: widths that were built by this run.
+    """
+
+    session: Session
+    compilation: Compilation
+    families: Sequence[Family]
+    folder: Path
+    built: set[Widths] = field(default_factory=set)
+
+    def build(self, widths: Widths) -> Path:
+        """Compile the model at some widths, once."""
+        path = self.folder / ("model-" + "-".join(map(str, widths)) + ".so")
+        if widths not in self.built:
+            compilation = self.compilation
+            compilation.build(compilation.pruned(compilation.plan(widths)), self.families, path)
+            self.built.add(widths)
+        return path
+
+    def measure(self, libraries: Sequence[Path]) -> list[Measurement]:
+        """Measure compiled models now; they take turns, so that drift hits all alike."""
+        return measure_interleaved(
+            libraries, example_inputs(self.compilation.model), threads=self.session.threads
+        )
+
+    def dense_cost(self) -> Measurement:
+        """Cost of the tuned dense model, from an earlier run where there is one."""
+        dense = self.compilation.dense
+        return self._recorded(dense) or self._record(dense, self.measure([self.build(dense)])[0])
+
+    def cost(self, widths: Widths) -> Measurement:
+        """Cost of the model at some widths, from an earlier run where there is one.
+
+        The dense model is measured in turns with it, and a drift since it was first measured is
+        taken out: costs are comparable over the whole run and over runs.
+        """
+        if known := self._recorded(widths):
+            return known
+        before = self.dense_cost()
+        now, pruned = self.measure([self.build(self.compilation.dense), self.build(widths)])
+        drift = before.median / now.median
+        corrected = Measurement(tuple(sample * drift for sample in pruned.samples), pruned.unit)
+        return self._record(widths, corrected)
+
+    def _recorded(self, widths: Widths) -> Measurement | None:
+        outcome = self.session.records.get(self._key(widths))
+        return outcome if isinstance(outcome, Measurement) else None
+
+    def _record(self, widths: Widths, cost: Measurement) -> Measurement:
+        self.session.records.put({self._key(widths): cost})
+        return cost
+
+    def _key(self, widths: Widths) -> RecordKey:
+        """A model is known by its kernels, in order, and by the schedules they were built with."""
+        calls = self.compilation.kernel_calls(widths)
+        kernels = hashlib.sha256("".join(call.workload.key for call in calls).encode())
+        sources = hashlib.sha256("".join(family.source.key for family in self.families).encode())
+        return RecordKey(
+            self.session.board.fingerprint,
+            f"model:{kernels.hexdigest()[:16]}",
+            sources.hexdigest()[:16],
+        )
