@@ -97,19 +97,32 @@ def run_batches(library: Path, specs: tuple[TensorSpec, ...], inputs: Arrays) ->
     return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
-def accuracy(library: Path, specs: tuple[TensorSpec, ...], data: Arrays) -> float:
-    """Share of samples whose largest output is their label, 0..1.
+def labelled(specs: tuple[TensorSpec, ...], data: Arrays) -> Arrays:
+    """Check labelled data before the long work begins.
 
     Raises:
-        DataError: if the data holds no array ``label``.
+        DataError: if an input or the array ``label`` is missing or does not fit.
     """
+    inputs = bound_inputs(specs, data, batch=True)
+    count = inputs[specs[0].name].shape[0]
     if LABEL not in data:
         raise DataError(
             f"The evaluation data holds {sorted(data)}, but no '{LABEL}' (the class of every "
             "sample, integers)."
         )
+    labels = np.asarray(data[LABEL])
+    if labels.shape != (count,):
+        raise DataError(
+            f"The array '{LABEL}' has the shape {list(labels.shape)}; it must be [{count}], one "
+            "class a sample."
+        )
+    return {**inputs, LABEL: labels}
+
+
+def accuracy(library: Path, specs: tuple[TensorSpec, ...], data: Arrays) -> float:
+    """Share of samples of :func:`labelled` data whose largest output is their label, 0..1."""
     logits = run_batches(library, specs, data)[0]
-    labels = np.asarray(data[LABEL])[: len(logits)]
+    labels = data[LABEL][: len(logits)]
     return float((logits.reshape(len(logits), -1).argmax(axis=1) == labels).mean())
 
 

@@ -60,9 +60,12 @@ class WholeModels:
         """
         if known := self._recorded(widths):
             return known
-        before = self.dense_cost()
         now, pruned = self.measure([self.build(self.compilation.dense), self.build(widths)])
-        drift = before.median / now.median
+        return self.learn(widths, now, pruned)
+
+    def learn(self, widths: Widths, dense_now: Measurement, pruned: Measurement) -> Measurement:
+        """Keep what a model cost when it was measured in turns with the dense one."""
+        drift = self.dense_cost().median / dense_now.median
         corrected = Measurement(tuple(sample * drift for sample in pruned.samples), pruned.unit)
         return self._record(widths, corrected)
 

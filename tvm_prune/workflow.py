@@ -28,7 +28,7 @@ from tvm_prune.session import open_session
 from tvm_prune.settings import Settings
 from tvm_prune.transform import mask_parameters, prune_parameters
 from tvm_prune.tuning import TuningReport
-from tvm_prune.verification import Verification, accuracy, verify
+from tvm_prune.verification import Verification, accuracy, labelled, verify
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -66,6 +66,7 @@ def prune(
     budget = latency if isinstance(latency, LatencyBudget) else LatencyBudget.parse(latency)
     settings, progress = settings or Settings(), progress or Silent()
     calibration = bound_inputs(model.inputs, calibration, batch=True)
+    evaluation = labelled(model.inputs, evaluation) if evaluation is not None else None
     channels = _prunable_channels(model)
     scores = score_units(Context(channels, model.parameters, settings.seed), settings.criterion)
     with (
@@ -79,9 +80,12 @@ def prune(
         for margin in MARGINS:
             planned = search.plan(budget, margin)
             deployed = _deploy(search, planned, calibration)
-            if deployed.latency.median <= budget.resolve(deployed.dense_latency.median):
+            if planned.best is None or _within(budget, deployed):
                 return _result(search, planned, deployed, tuning, latency_model, budget, evaluation)
             progress.say("the final measurement missed the budget; planning with a margin")
+            search.models.learn(
+                planned.best.solution.widths, deployed.dense_latency, deployed.latency
+            )
     raise BudgetError(
         f"Every plan for the budget {budget} missed it when it was measured again: the last one "
         f"needed {deployed.latency.median:.4g} {deployed.latency.unit}, the dense model "
@@ -109,6 +113,10 @@ class _Deployed:
     verification: Verification
     dense_latency: Measurement
     latency: Measurement
+
+
+def _within(budget: LatencyBudget, deployed: _Deployed) -> bool:
+    return deployed.latency.median <= budget.resolve(deployed.dense_latency.median)
 
 
 def _deploy(search: Search, planned: Planned, calibration: Arrays) -> _Deployed:
@@ -154,8 +162,12 @@ def _result(
         dense_latency=deployed.dense_latency,
         latency=deployed.latency,
         predicted=best.predicted if best else planned.dense.median,
-        dense_accuracy=accuracy(dense_library, dense.inputs, evaluation) if evaluation else None,
-        accuracy=accuracy(deployed.library, dense.inputs, evaluation) if evaluation else None,
+        dense_accuracy=accuracy(dense_library, dense.inputs, evaluation)
+        if evaluation is not None
+        else None,
+        accuracy=accuracy(deployed.library, dense.inputs, evaluation)
+        if evaluation is not None
+        else None,
         dense_parameters=dense.parameter_count,
         importance_kept=best.solution.importance if best else 1.0,
         model_error=latency_model.error,

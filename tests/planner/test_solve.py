@@ -49,8 +49,8 @@ def test_the_solution_is_as_good_as_the_best_of_all_choices(
 
 
 @settings(max_examples=40)
-@given(problem=problems(unit_cost=1e-6), share=st.floats(0, 1))
-def test_kernels_of_a_few_microseconds_are_not_lost_in_the_solvers_tolerance(
+@given(problem=problems(unit_cost=1e-9), share=st.floats(0, 1))
+def test_kernels_of_a_few_nanoseconds_are_not_lost_in_the_solvers_tolerance(
     problem: Problem, share: float
 ) -> None:
     assert_best(problem, share)

@@ -175,7 +175,7 @@ class _Program:
 
     def _milp(self, objective: list[float], budget: float | None) -> tuple[Widths, float] | None:
         constraints = [self._choices()]
-        scale = self._constant + sum(abs(cost) for cost in self._cost[: self._starts[-1]]) or 1.0
+        scale = self._problem.predicted(self._problem.dense) or 1.0
         if budget is not None:
             row = np.array(self._cost)[None, :] / scale
             constraints.append(LinearConstraint(row, -np.inf, (budget - self._constant) / scale))

@@ -1,0 +1,199 @@
+"""Collecting measurements: everything once, and what failed is known to have failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_models import Kernels, fit
+from tvm.target import Target
+
+from tvm_prune.errors import MeasureError
+from tvm_prune.latency import Records, Widths, open_records, sample_widths
+from tvm_prune.latency.collect import Collector
+from tvm_prune.measure.simulated import SimulatedMeasurer, simulated_cost
+from tvm_prune.measurement import Artifact, Failure, Measurement
+
+Find = Callable[[str], Kernels]
+BOARD = "a fingerprint"
+
+
+class CountingMeasurer(SimulatedMeasurer):
+    """Counts what it builds; kernels may fail to build or to run by their position."""
+
+    def __init__(self, broken: Callable[[int], str | None] = lambda _: None) -> None:
+        super().__init__()
+        self.built = 0
+        self._broken = broken
+        self._ran = 0
+
+    def build(self, modules: Sequence[Any]) -> list[Artifact | Failure]:
+        results: list[Artifact | Failure] = []
+        for artifact in super().build(modules):
+            failed = self._broken(self.built) == "build"
+            results.append(Failure("build", "no registers left") if failed else artifact)
+            self.built += 1
+        return results
+
+    def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
+        results: list[Measurement | Failure] = []
+        for measured in super().run(artifacts):
+            failed = self._broken(self._ran) == "run"
+            results.append(Failure("run", "timed out") if failed else measured)
+            self._ran += 1
+        return results
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    with open_records(tmp_path / "m.sqlite") as records:
+        yield records
+
+
+@pytest.fixture(scope="module")
+def found(kernels: Find) -> Kernels:
+    return kernels("residual")
+
+
+@pytest.fixture(scope="module")
+def choices(found: Kernels) -> list[Widths]:
+    dense = found.compilation.dense
+    return [dense, *islice(sample_widths(dense, 0), 4)]
+
+
+def collector(
+    found: Kernels, records: Records, target: Target, measurer: SimulatedMeasurer
+) -> Collector:
+    lowering = found.compilation.kernel_calls
+    return Collector(found.families, lowering, measurer, records, BOARD, target)
+
+
+def test_every_kernel_at_every_choice_is_measured(
+    found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    samples = collector(found, records, target, CountingMeasurer()).collect(choices)
+    wanted = {
+        (index, tuple(widths[group] for group in family.groups))
+        for widths in choices
+        for index, family in enumerate(found.families)
+    }
+    assert {(sample.family, sample.widths) for sample in samples} == wanted
+    assert len(samples) == len(wanted)
+
+
+def test_a_sample_is_the_cost_of_the_transferred_kernel(
+    found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    costs = {
+        (sample.family, sample.widths): sample.cost
+        for sample in collector(found, records, target, CountingMeasurer()).collect(choices)
+    }
+    widths = choices[-1]
+    calls = found.compilation.kernel_calls(widths)
+    for index, family in enumerate(found.families):
+        schedule = family.source.schedule(calls[family.calls[0]].workload, target)
+        own = tuple(widths[group] for group in family.groups)
+        assert costs[index, own] == simulated_cost(schedule.mod)
+
+
+def test_no_kernel_is_measured_twice(
+    found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    measurer = CountingMeasurer()
+    first = collector(found, records, target, measurer)
+    samples = first.collect([*choices, *choices])
+    assert first.measured == measurer.built == len(records)
+    again = collector(found, records, target, measurer)
+    assert again.collect(choices) == samples
+    assert again.measured == 0
+    assert measurer.built == first.measured
+
+
+def test_only_what_is_new_is_measured(
+    found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    collector(found, records, target, CountingMeasurer()).collect(choices[:2])
+    before = len(records)
+    second = collector(found, records, target, CountingMeasurer())
+    second.collect(choices)
+    assert 0 < second.measured == len(records) - before
+
+
+def test_another_board_and_another_schedule_are_measured_anew(
+    found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    dense = choices[:1]
+    collector(found, records, target, CountingMeasurer()).collect(dense)
+    lowering = found.compilation.kernel_calls
+    other = Collector(
+        found.families, lowering, CountingMeasurer(), records, "another board", target
+    )
+    other.collect(dense)
+    assert other.measured == len(records) / 2 > 0
+
+
+@pytest.mark.parametrize("stage", ["build", "run"])
+def test_failures_are_recorded_counted_and_not_tried_again(
+    stage: str, found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    measurer = CountingMeasurer(lambda position: stage if position % 3 == 0 else None)
+    first = collector(found, records, target, measurer)
+    samples = first.collect(choices)
+    assert {failure.stage for failure in first.failures} == {stage}
+    assert len(first.failures) == -(-first.measured // 3)
+    assert len(records) == first.measured
+    assert 0 < len(samples) < first.measured + len(first.failures)
+    again = collector(found, records, target, CountingMeasurer())
+    assert again.collect(choices) == samples
+    assert again.measured == 0
+
+
+def test_a_failure_is_not_told_of_the_wrong_kernel(
+    found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    """Results come back in order although those that failed to build are never run."""
+    partial = collector(
+        found, records, target, CountingMeasurer(lambda n: "build" if n % 2 else None)
+    ).collect(choices)
+    with open_records(Path(":memory:")) as fresh:
+        everything = collector(found, fresh, target, CountingMeasurer()).collect(choices)
+    assert set(partial) < set(everything)
+
+
+def test_a_dense_kernel_that_cannot_be_measured_ends_the_run(
+    found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    measurer = CountingMeasurer(lambda position: "run" if position == 1 else None)
+    samples = collector(found, records, target, measurer).collect(choices)
+    with pytest.raises(MeasureError, match=f"1 of {len(found.families)} dense kernels"):
+        fit(found.families, samples, measurer.unit)
+
+
+def test_progress_counts_every_kernel_that_is_measured(
+    found: Kernels, choices: list[Widths], records: Records, target: Target
+) -> None:
+    told: list[int] = []
+    this = collector(found, records, target, CountingMeasurer())
+    this.collect(choices, on_kernel=told.append)
+    assert sum(told) == this.measured > 0
+
+
+def test_what_is_collected_fits_a_model_that_knows_the_board(
+    found: Kernels, records: Records, target: Target
+) -> None:
+    dense = found.compilation.dense
+    widths = [dense, *islice(sample_widths(dense, 1), 12)]
+    samples = collector(found, records, target, CountingMeasurer()).collect(widths)
+    model = fit(found.families, samples, "simulated")
+    for choice in widths:
+        known = {(sample.family, sample.widths): sample.cost for sample in samples}
+        total = sum(
+            known[index, tuple(choice[group] for group in family.groups)] * len(family.calls)
+            for index, family in enumerate(found.families)
+        )
+        assert model.total(choice) == pytest.approx(total)
+    assert np.isfinite(model.total(tuple(1 for _ in dense)))
