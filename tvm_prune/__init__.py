@@ -6,7 +6,8 @@
     result = tvm_prune.prune(model, board="host", latency="8ms", calibration=data)
     result.save("out/")
 
-Importing the package registers the Relax pipeline ``tvm_prune`` with TVM and nothing else.
+Importing the package registers the Relax pipeline ``tvm_prune`` and the package's errors with TVM,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tvm_prune.pipeline import register_pipeline
+from tvm_prune.pipeline import register_with_tvm
 
 if TYPE_CHECKING:
     from tvm_prune import transform
@@ -48,4 +49,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'tvm_prune' has no attribute '{name}'")
 
 
-register_pipeline()
+register_with_tvm()

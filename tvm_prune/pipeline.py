@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tvm
+import tvm_ffi
 from tvm import relax
+
+from tvm_prune.errors import PruneError
 
 if TYPE_CHECKING:
     from tvm_prune.plan import PruningPlan
@@ -49,7 +52,13 @@ def tvm_prune_pipeline(plan: PruningPlan | None = None, cache: str | Path | None
     return _pipeline
 
 
-def register_pipeline() -> None:
-    """Make the pipeline known to ``relax.get_pipeline``; harmless when it is known already."""
+def register_with_tvm() -> None:
+    """Make the pipeline and the package's errors known to TVM; harmless when they are already.
+
+    An error raised inside a pass crosses TVM's C++ core; one that is not registered reaches the
+    caller as a RuntimeError.
+    """
     if NAME not in relax.pipeline.PIPELINE_MAP:
         relax.register_pipeline(NAME)(tvm_prune_pipeline)
+    for error in (PruneError, *PruneError.__subclasses__()):
+        tvm_ffi.register_error(error.__name__, error)

@@ -100,3 +100,5 @@ class PruningPlan:
             return cls.from_json(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise PlanError(f"Cannot read the plan {path}: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise PlanError(f"{path} is not a pruning plan: it is not text.") from error

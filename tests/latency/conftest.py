@@ -32,13 +32,9 @@ def kernels(target: Target) -> Callable[[str], Kernels]:
         if name not in known:
             model = MODELS[name]()
             channels = find_channels(model.module)
-            scores = [
-                np.random.default_rng(0).random(group.width) for group in channels.groups
-            ]
+            scores = [np.random.default_rng(0).random(group.width) for group in channels.groups]
             compilation = Compilation(model, channels, scores, target)
-            families = find_families(
-                compilation.kernel_calls, compilation.dense, source, target
-            )
+            families = find_families(compilation.kernel_calls, compilation.dense, source, target)
             known[name] = Kernels(compilation, families)
         return known[name]
 

@@ -20,6 +20,8 @@ from tvm_prune.measurement import Artifact, Failure, Measurement
 
 Find = Callable[[str], Kernels]
 BOARD = "a fingerprint"
+CALL = 1e-7
+"""Cost of calling a kernel; without it, one that only moves data would be simulated for free."""
 
 
 class CountingMeasurer(SimulatedMeasurer):
@@ -41,9 +43,10 @@ class CountingMeasurer(SimulatedMeasurer):
 
     def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
         results: list[Measurement | Failure] = []
-        for measured in super().run(artifacts):
+        for artifact in artifacts:
+            cost = Measurement((float(artifact.path.read_text()) + CALL,), self.unit)
             failed = self._broken(self._ran) == "run"
-            results.append(Failure("run", "timed out") if failed else measured)
+            results.append(Failure("run", "timed out") if failed else cost)
             self._ran += 1
         return results
 
@@ -97,7 +100,7 @@ def test_a_sample_is_the_cost_of_the_transferred_kernel(
     for index, family in enumerate(found.families):
         schedule = family.source.schedule(calls[family.calls[0]].workload, target)
         own = tuple(widths[group] for group in family.groups)
-        assert costs[index, own] == simulated_cost(schedule.mod)
+        assert costs[index, own] == simulated_cost(schedule.mod) + CALL
 
 
 def test_no_kernel_is_measured_twice(

@@ -23,9 +23,7 @@ def some_widths(kernels: Kernels, count: int, seed: int = 0) -> list[Widths]:
     """Random widths, those of one channel, and the dense ones."""
     generator = np.random.default_rng(seed)
     dense = kernels.compilation.dense
-    random = [
-        tuple(int(generator.integers(1, width + 1)) for width in dense) for _ in range(count)
-    ]
+    random = [tuple(int(generator.integers(1, width + 1)) for width in dense) for _ in range(count)]
     return [tuple(1 for _ in dense), dense, *random]
 
 

@@ -40,8 +40,7 @@ class TableModel:
 
     def total(self, widths: Widths) -> float:
         return sum(
-            float(family.table[tuple(widths[group] for group in family.groups)])
-            * len(family.calls)
+            float(family.table[tuple(widths[group] for group in family.groups)]) * len(family.calls)
             for family in self.families
         )
 
@@ -99,11 +98,7 @@ def problems(draw: st.DrawFn, unit_cost: float = 1.0) -> Problem:
         table = generator.uniform(1, 10, [dense[group] + 1 for group in groups]) * unit_cost
         calls = tuple(range(10 * position, 10 * position + int(generator.integers(1, 3))))
         families.append(TableFamily(groups, calls, table))
-    candidates = [
-        sorted({*generator.integers(1, width + 1, 3).tolist(), width}) for width in dense
-    ]
+    candidates = [sorted({*generator.integers(1, width + 1, 3).tolist(), width}) for width in dense]
     scores = [generator.uniform(0.05, 1, width) for width in dense]
     overhead = float(generator.choice([0.0, 3.0])) * unit_cost
-    return problem_of(
-        families, dense, scores=scores, candidates=candidates, overhead=overhead
-    )
+    return problem_of(families, dense, scores=scores, candidates=candidates, overhead=overhead)

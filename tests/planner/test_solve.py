@@ -42,9 +42,7 @@ def assert_best(problem: Problem, share: float) -> None:
 
 
 @given(problem=problems(), share=st.floats(0, 1))
-def test_the_solution_is_as_good_as_the_best_of_all_choices(
-    problem: Problem, share: float
-) -> None:
+def test_the_solution_is_as_good_as_the_best_of_all_choices(problem: Problem, share: float) -> None:
     assert_best(problem, share)
 
 

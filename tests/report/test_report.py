@@ -18,9 +18,9 @@ from tvm_prune.latency import ModelError
 from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model
 from tvm_prune.plan import GroupWidth, PruningPlan
+from tvm_prune.reachability import Reachability
 from tvm_prune.report import boards_text, inspection_json, inspection_text, outputs_text
 from tvm_prune.report.tables import text_table
-from tvm_prune.reachability import Reachability
 from tvm_prune.result import PruneResult
 from tvm_prune.tuning import FailureCount, KernelReport, TuningReport
 from tvm_prune.tuning.report import Seconds

@@ -11,14 +11,13 @@ from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.latency.families import Family, Lowering, Widths
 from tvm_prune.latency.model import Sample
 from tvm_prune.latency.records import RecordKey, Records
+from tvm_prune.latency.steady import SteadyRunner
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer
 from tvm_prune.tuning import Workload
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 16
-_NOISY = 0.08
-_SECOND_LOOKS = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class Collector:
         self._records = records
         self._board = board
         self._target = target
+        self._runner: SteadyRunner | None = None
         self.measured = 0
         self.failures: list[Failure] = []
 
@@ -115,32 +115,24 @@ class Collector:
         modules = [entry for entry in scheduled if not isinstance(entry, Failure)]
         built = iter(self._measurer.build(modules))
         artifacts = [entry if isinstance(entry, Failure) else next(built) for entry in scheduled]
-        ran = iter(self._run([a for a in artifacts if isinstance(a, Artifact)]))
+        ran = iter(self._steady().run([a for a in artifacts if isinstance(a, Artifact)]))
         return [entry if isinstance(entry, Failure) else next(ran) for entry in artifacts]
 
-    def _run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
-        """Measure kernels; a noisy measurement is repeated, and the calmest one counts."""
-        outcomes = self._measurer.run(artifacts)
-        for _ in range(_SECOND_LOOKS):
-            noisy = [position for position, outcome in enumerate(outcomes) if _is_noisy(outcome)]
-            again = self._measurer.run([artifacts[position] for position in noisy])
-            for position, outcome in zip(noisy, again, strict=True):
-                outcomes[position] = _calmer(outcomes[position], outcome)
-        return outcomes
+    def _steady(self) -> SteadyRunner:
+        """The runner, with the largest dense kernel as its reference."""
+        if self._runner is None:
+            largest = max(self._families, key=lambda family: float(family.slots.base.prod()))
+            try:
+                schedule = largest.source.schedule(largest.workload, self._target)
+                [built] = self._measurer.build([schedule.mod])
+            except (TransferError, TuningError):
+                built = None
+            reference = built if isinstance(built, Artifact) else None
+            self._runner = SteadyRunner(self._measurer, reference)
+        return self._runner
 
     def _schedule(self, job: _Job) -> Any:
         try:
             return self._families[job.family].source.schedule(job.workload, self._target).mod
         except (TransferError, TuningError) as error:
             return Failure("schedule", str(error))
-
-
-def _is_noisy(outcome: Measurement | Failure) -> bool:
-    return isinstance(outcome, Measurement) and outcome.spread > _NOISY
-
-
-def _calmer(one: Measurement | Failure, other: Measurement | Failure) -> Measurement | Failure:
-    """The measurement with the smaller spread; what else ran on the machine only adds to it."""
-    if isinstance(one, Failure) or isinstance(other, Failure):
-        return other if isinstance(one, Failure) else one
-    return min(one, other, key=lambda measurement: measurement.spread)

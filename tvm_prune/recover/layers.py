@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -69,12 +70,17 @@ def find_layers(model: onnx.ModelProto) -> list[Layer]:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if not _supported(node, attributes, weights[node.input[1]]):
             continue
-        bias = node.input[2] if len(node.input) > 2 and node.input[2] in weights else None
-        sign = 1
+        bias, sign = node.input[2] if len(node.input) > 2 and node.input[2] else None, 1
         if bias is None and node.output[0] in norms:
             bias, sign = norms[node.output[0]], -1
-        layers.append(Layer(node, node.input[1], bias, sign, attributes))
+        layer = Layer(node, node.input[1], bias, sign, attributes)
+        if bias is None or _one_an_output(weights.get(bias), weights[layer.weight], layer):
+            layers.append(layer)
     return layers
+
+
+def _one_an_output(bias: Any | None, weight: Any, layer: Layer) -> bool:
+    return bias is not None and math.prod(bias.dims) == weight.dims[layer.axes[0]]
 
 
 def _supported(node: onnx.NodeProto, attributes: Mapping[str, Any], weight: Any) -> bool:

@@ -116,13 +116,12 @@ def _offset(layer: Layer, values: Mapping[str, Array]) -> Array | float:
     """What the layer itself adds; a batch norm's mean is not part of the layer's output."""
     if layer.bias is None or layer.bias_sign < 0:
         return 0.0
-    return values[layer.bias]
+    return values[layer.bias].reshape(-1)
 
 
 def _shifted(layer: Layer, bias: Array, intercept: Array) -> Array:
-    if layer.bias_sign > 0:
-        return intercept.astype(bias.dtype)
-    return (bias - intercept).astype(bias.dtype)
+    shift = intercept.reshape(bias.shape)
+    return np.asarray(shift if layer.bias_sign > 0 else bias - shift, dtype=bias.dtype)
 
 
 def _ridge(
@@ -139,6 +138,8 @@ def _ridge(
     """
     residual = wanted - inputs @ old.T - offset
     split = int(len(inputs) * FIT_SHARE)
+    if split == 0:
+        return old, offset
     best, best_error = (np.zeros_like(old.T), np.zeros_like(offset)), _mean_square(residual[split:])
     for change, shift in _corrections(inputs[:split], residual[:split], layer.bias is not None):
         error = _mean_square(residual[split:] - inputs[split:] @ change - shift)

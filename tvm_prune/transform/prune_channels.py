@@ -11,7 +11,6 @@ import tvm
 from numpy.typing import NDArray
 from tvm import IRModule, relax
 from tvm.ir import GenericConst
-from tvm_ffi import register_error
 
 from tvm_prune.channels import Labelling, label
 from tvm_prune.channels.labelling import input_count
@@ -20,9 +19,6 @@ from tvm_prune.channels.ops import OPS
 from tvm_prune.channels.rule import Rewrite
 from tvm_prune.errors import PlanError
 from tvm_prune.plan import PruningPlan
-
-# Without this, an error raised inside a pass reaches the caller as a RuntimeError.
-register_error("PlanError", PlanError)
 
 
 @tvm.transform.module_pass(opt_level=0, name="PruneChannels")
