@@ -57,7 +57,7 @@ class ConsoleProgress:
             TimeElapsedColumn(),
             TextColumn("left:"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=self._console,
         )
         with bars:
@@ -65,4 +65,4 @@ class ConsoleProgress:
 
     def say(self, text: str) -> None:
         """Print one fact."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)

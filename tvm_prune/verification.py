@@ -53,7 +53,9 @@ def verify(
     Raises:
         VerificationError: if an output differs by more than 1e-4 of the largest value.
     """
-    few = {name: array[:SAMPLES] for name, array in inputs.items()}
+    batch = (*dense.inputs[0].shape, 1)[0]
+    count = -(-SAMPLES // batch) * batch
+    few = {name: array[:count] for name, array in inputs.items()}
     reference = reference_outputs(dense, masked, few)
     outputs = run_batches(library, dense.inputs, few)
     worst = 0.0
@@ -67,9 +69,8 @@ def verify(
                 "Nothing was written; please report this model."
             )
         worst = max(worst, error)
-    return Verification(
-        "ONNX Runtime, zero-masked dense model", len(few[dense.inputs[0].name]), worst
-    )
+    compared = len(few[dense.inputs[0].name]) // batch * batch
+    return Verification("ONNX Runtime, zero-masked dense model", compared, worst)
 
 
 def reference_outputs(

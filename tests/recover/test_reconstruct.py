@@ -296,8 +296,9 @@ def test_models_that_take_several_samples_at_once_are_reconstructed() -> None:
             {"second": MATRIX, "bias": np.array([0.5], "float32")},
         ),
         (
-            f"{POOL} s = ReduceMax <axes=[1], keepdims=1> (f) y = Gemm <transB=1> (f, second, s)",
-            {"second": MATRIX},
+            f"{POOL} q = GlobalAveragePool(x) g = Flatten(q) n = Gemm(g, other)"
+            " y = Gemm <transB=1> (f, second, n)",
+            {"second": MATRIX, "other": weight(3, 5)},
         ),
     ],
     ids=[
