@@ -218,3 +218,12 @@ def test_a_dynamic_batch_is_fixed_by_the_given_shape() -> None:
     proto = onnx_model(CNN, CNN_WEIGHTS, inputs="float[batch,3,8,8] x")
     model = assert_same_as_onnxruntime(proto, shapes={"x": (2, 3, 8, 8)})
     assert model.outputs[0].shape == (2, 5)
+
+
+def test_a_sum_of_three_becomes_additions_that_tie_its_operands() -> None:
+    weights = {f"w{scale}": weight(8, 3, 1, 1) * (1 + scale) for scale in range(3)}
+    weights["last"] = weight(4, 8, 1, 1)
+    body = "a = Conv(x, w0) b = Conv(x, w1) c = Conv(x, w2) s = Sum(a, b, c) y = Conv(s, last)"
+    model = assert_same_as_onnxruntime(onnx_model(body, weights))
+    (group,) = channels_of(model).groups
+    assert {entry.parameter for entry in group.slices} == set(weights)

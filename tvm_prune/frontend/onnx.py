@@ -20,7 +20,11 @@ from tvm.relax.frontend import detach_params
 from tvm.relax.frontend.onnx import from_onnx
 
 from tvm_prune.errors import ModelError
-from tvm_prune.frontend.onnx_weights import one_parameter_per_use, weights_to_initializers
+from tvm_prune.frontend.onnx_graph import (
+    one_parameter_per_use,
+    sums_to_additions,
+    weights_to_initializers,
+)
 from tvm_prune.model import Array, Model, output_specs, specs_of
 from tvm_prune.transform.canonicalize import Canonicalize
 
@@ -47,7 +51,8 @@ def load_onnx(
     name = source.stem if isinstance(source, Path) else proto.graph.name or "model"
     _check(proto, name)
     _fix_shapes(proto, shapes or {})
-    proto = one_parameter_per_use(weights_to_initializers(_simplify(proto)))
+    proto = sums_to_additions(weights_to_initializers(_simplify(proto)))
+    proto = one_parameter_per_use(proto)
     module, values = _import(proto)
     function = module["main"]
     inputs = tuple(value.name for value in proto.graph.input)

@@ -1,4 +1,4 @@
-"""Weights of an ONNX graph: found wherever they are, one parameter for each use."""
+"""Rewrites of an ONNX graph before it is imported: weights found wherever they are, plain ops."""
 
 from __future__ import annotations
 
@@ -59,6 +59,24 @@ def one_parameter_per_use(proto: onnx.ModelProto) -> onnx.ModelProto:
                 clone.name = f"{name}#{uses[name]}"
                 graph.initializer.append(clone)
                 node.input[index] = clone.name
+    return proto
+
+
+def sums_to_additions(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Write every Sum as a chain of Adds; the importer stacks its operands and reduces instead."""
+    nodes = []
+    for node in proto.graph.node:
+        if node.op_type != "Sum" or len(node.input) < 2:
+            nodes.append(node)
+            continue
+        total = node.input[0]
+        for index, operand in enumerate(node.input[1:], start=2):
+            last = index == len(node.input)
+            result = node.output[0] if last else f"{node.output[0]}#{index}"
+            nodes.append(onnx.helper.make_node("Add", [total, operand], [result], name=result))
+            total = result
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
     return proto
 
 
