@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
 
 MEASURE_FIELDS: Mapping[str, type] = {"clock": str, "repeats": int}
 CONNECTIONS = ("local",)
+CLOCKS = ("seconds",)
+"""Units that a connection can measure in."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Board:
         description: one line for people.
         connection: how it is reached; ``local`` is this machine.
         target: TVM target as a dictionary.
-        clock: unit of its measurements: ``seconds``, ``instructions`` or ``cycles``.
+        clock: unit of its measurements.
         repeats: measurements of one kernel, each long enough for the clock.
         flash: bytes of flash, where that is a limit.
         ram: bytes of RAM, where that is a limit.
@@ -114,6 +116,11 @@ def board_names() -> list[str]:
     return sorted(path.stem for path in _directory().glob("*.toml"))
 
 
+def host_cpu() -> str:
+    """LLVM's name of this machine's CPU."""
+    return str(codegen.llvm_get_system_cpu())
+
+
 def cpu_name() -> str:
     """Model name of this machine's CPU."""
     try:
@@ -159,10 +166,19 @@ def _check(path: Path, data: Mapping[str, Any]) -> None:
         if required and key not in data:
             raise BoardError(f"The board file {path} lacks `{key}`.")
     _check_keys(path, data.get("measure", {}), MEASURE_FIELDS, "measure.")
-    if data["connection"] not in CONNECTIONS:
+    _check_choice(path, "connection", data["connection"], CONNECTIONS)
+    _check_choice(path, "measure.clock", data.get("measure", {}).get("clock", "seconds"), CLOCKS)
+    repeats = data.get("measure", {}).get("repeats", 1)
+    if repeats < 1:
         raise BoardError(
-            f"The board file {path} says `connection` = '{data['connection']}'; "
-            f"allowed: {', '.join(CONNECTIONS)}."
+            f"The board file {path} says `measure.repeats` = {repeats}; it must be at least 1."
+        )
+
+
+def _check_choice(path: Path, key: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise BoardError(
+            f"The board file {path} says `{key}` = '{value}'; allowed: {', '.join(allowed)}."
         )
 
 
@@ -189,6 +205,6 @@ def _complete(target: Mapping[str, Any]) -> dict[str, Any]:
     complete = {key: value for key, value in target.items() if key != "detect"}
     if target.get("detect"):
         complete.setdefault("mtriple", str(codegen.llvm_get_system_triple()))
-        complete.setdefault("mcpu", str(codegen.llvm_get_system_cpu()))
+        complete.setdefault("mcpu", host_cpu())
         complete.setdefault("num-cores", len(os.sched_getaffinity(0)))
     return complete

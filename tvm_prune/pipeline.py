@@ -60,5 +60,6 @@ def register_with_tvm() -> None:
     """
     if NAME not in relax.pipeline.PIPELINE_MAP:
         relax.register_pipeline(NAME)(tvm_prune_pipeline)
-    for error in (PruneError, *PruneError.__subclasses__()):
+    errors: list[type[PruneError]] = [PruneError, *PruneError.__subclasses__()]
+    for error in errors:
         tvm_ffi.register_error(error.__name__, error)

@@ -12,7 +12,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from tvm_prune.errors import DataError, VerificationError
+from tvm_prune.board import host_cpu
+from tvm_prune.errors import BundleError, DataError, MeasureError, VerificationError
 from tvm_prune.export import Bundle
 from tvm_prune.measure import run_executable_batches
 from tvm_prune.model import Model, TensorSpec, bound_inputs, split_batches
@@ -132,8 +133,18 @@ def run_bundle(bundle: Bundle, arrays: Arrays) -> dict[str, NDArray[Any]]:
 
     Raises:
         DataError: if the arrays do not fit the inputs that the manifest names.
-        BundleError: if the bundle was made for a CPU that this machine does not have.
+        BundleError: if it does not run because it was built for another CPU.
+        MeasureError: if it does not run for any other reason.
     """
     inputs = bound_inputs(bundle.inputs, arrays, batch=True)
-    outputs = run_batches(bundle.library, bundle.inputs, inputs)
+    try:
+        outputs = run_batches(bundle.library, bundle.inputs, inputs)
+    except MeasureError as error:
+        built_for, here = bundle.manifest["target"].get("mcpu"), host_cpu()
+        if built_for in (None, here):
+            raise
+        raise BundleError(
+            f"The bundle was built for the CPU '{built_for}' and does not run on this one "
+            f"('{here}'): {error}. Prune the model again here."
+        ) from error
     return {spec.name: output for spec, output in zip(bundle.outputs, outputs, strict=True)}
