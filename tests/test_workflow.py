@@ -33,9 +33,11 @@ from tvm_prune.verification import reference_outputs, run_bundle
 
 Array = NDArray[Any]
 BUDGET = "0.7x"
+IMAGE = "float[1,3,16,16] x"
 
 
 def network() -> Model:
+    """A residual network whose five classes are about equally frequent."""
     body = """
         a = Conv <pads=[1,1,1,1]> (x, stem) n = BatchNormalization(a, scale, shift, mean, variance)
         r = Relu(n)
@@ -55,14 +57,19 @@ def network() -> Model:
         "bias": generator.standard_normal(64).astype("float32") / 10,
         "second": weight(48, 64, 3, 3),
         "dense": weight(5, 48),
-        "dense_bias": generator.standard_normal(5).astype("float32"),
+        "dense_bias": np.zeros(5, "float32"),
     }
-    proto = onnx_model(body, weights, inputs="float[1,3,16,16] x")
-    return replace(load_onnx(proto), name="tiny")
+    biased = load_onnx(onnx_model(body, weights, inputs=IMAGE))
+    [logits] = reference_outputs(biased, biased.parameters, images(60))
+    weights["dense_bias"] = -logits.mean(axis=0)
+    return replace(load_onnx(onnx_model(body, weights, inputs=IMAGE)), name="tiny")
 
 
-def images(count: int, seed: int = 0) -> dict[str, Array]:
-    data = np.random.default_rng(seed).standard_normal((count, 3, 16, 16))
+def images(count: int, seed: int = 0, size: int = 16) -> dict[str, Array]:
+    """Noise around a random colour."""
+    generator = np.random.default_rng(seed)
+    colour = 2 * generator.standard_normal((count, 3, 1, 1))
+    data = colour + generator.standard_normal((count, 3, size, size))
     return {"x": data.astype("float32")}
 
 
@@ -93,17 +100,17 @@ class Run:
     result: PruneResult
     bundle: Bundle
     progress: Listener
-    kernels: int
+    kernels: Mapping[tuple[str, str], float]
     trials: int
 
 
-def kernel_rows(cache: Path) -> int:
-    """Kernel measurements in the cache; those of whole models are not counted."""
+def measured_kernels(cache: Path) -> dict[tuple[str, str], float]:
+    """When each kernel in the cache was measured, by workload and schedule."""
+    query = "SELECT workload, schedule, measured_at FROM kernel WHERE workload NOT LIKE 'model:%'"
     with sqlite3.connect(cache / "measurements.sqlite") as connection:
-        query = "SELECT COUNT(*) FROM kernel WHERE workload NOT LIKE 'model:%'"
-        [[count]] = connection.execute(query).fetchall()
+        rows = connection.execute(query).fetchall()
     connection.close()
-    return int(count)
+    return {(workload, schedule): moment for workload, schedule, moment in rows}
 
 
 def trials(cache: Path) -> int:
@@ -148,7 +155,7 @@ def first(
         settings=settings, progress=progress,
     )  # fmt: skip
     bundle = result.save(tmp_path_factory.mktemp("out") / "bundle")
-    return Run(result, bundle, progress, kernel_rows(settings.cache), trials(settings.cache))
+    return Run(result, bundle, progress, measured_kernels(settings.cache), trials(settings.cache))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +169,7 @@ def second(
         settings=replace(settings, recover=False), progress=progress,
     )  # fmt: skip
     bundle = result.save(tmp_path_factory.mktemp("again"))
-    return Run(result, bundle, progress, kernel_rows(settings.cache), trials(settings.cache))
+    return Run(result, bundle, progress, measured_kernels(settings.cache), trials(settings.cache))
 
 
 def test_the_model_meets_its_budget_as_measured_and_is_smaller(first: Run, model: Model) -> None:
@@ -220,13 +227,11 @@ def test_the_accuracy_told_is_that_of_the_bundle(
     assert first.result.accuracy == pytest.approx(share)
 
 
-def test_recovered_weights_bring_the_outputs_closer(
-    first: Run, second: Run, model: Model
-) -> None:
+def test_recovered_weights_bring_the_outputs_closer(first: Run, model: Model) -> None:
     x = images(20, seed=2)
     [dense] = reference_outputs(model, model.parameters, x)
-    assert first.result.plan == second.result.plan
-    recovered, plain = (run_bundle(run.bundle, x)["y"] for run in (first, second))
+    [plain] = reference_outputs(model, mask_parameters(model.parameters, first.result.plan), x)
+    recovered = run_bundle(first.bundle, x)["y"]
     assert ((recovered - dense) ** 2).mean() < ((plain - dense) ** 2).mean()
 
 
@@ -259,7 +264,8 @@ def test_a_second_run_measures_nothing_again(first: Run, second: Run) -> None:
     assert tuning.trials == 0
     assert tuning.reused == first.result.tuning.reused + len(first.result.tuning.kernels)
     assert second.trials == first.trials
-    assert second.kernels == first.kernels
+    assert len(first.kernels) > 4
+    assert first.kernels.items() <= second.kernels.items()
 
 
 def test_without_labelled_data_there_is_no_accuracy(second: Run) -> None:
@@ -310,7 +316,7 @@ def refused(model: Model, cache: Path, error: type[PruneError], said: str, **opt
         ({"evaluation": {}}, DataError, "Input 'x' is missing"),
         ({"evaluation": images(4)}, DataError, "no 'label'"),
         ({"latency": "soon"}, BudgetError, "soon"),
-        ({"settings": Settings(criterion="l3")}, PruneError, "Did you mean"),
+        ({"settings": Settings(criterion="l22")}, PruneError, "Did you mean"),
         ({"board": "hots"}, PruneError, "Did you mean 'host'"),
     ],
 )
@@ -331,7 +337,7 @@ def test_too_few_samples_for_one_batch_are_told_before_the_long_work_begins(
 
 def test_a_model_without_channels_to_prune_is_refused(tmp_path: Path) -> None:
     model = load_onnx(onnx_model("y = Conv(x, w)", {"w": weight(4, 3, 3, 3)}))
-    refused(model, tmp_path, ModelError, "no channels")
+    refused(model, tmp_path, ModelError, "no channels", calibration=images(4, size=8))
 
 
 SCRIPT = """

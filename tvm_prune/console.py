@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+
+LOG_WIDTH = 140
+"""Columns of standard error where it is no terminal."""
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
@@ -45,14 +49,14 @@ class ConsoleProgress:
     """A progress bar for each step, with what is being worked on and an estimate."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, width=None if sys.stderr.isatty() else LOG_WIDTH)
 
     @contextmanager
     def step(self, title: str, total: int) -> Iterator[_Bar]:
         """Show a bar until the step ends."""
         bars = RichProgress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left:"),

@@ -89,7 +89,7 @@ def bound_inputs(
         batch: whether each array stacks many samples along its first axis.
 
     Raises:
-        DataError: if an input is missing or does not fit.
+        DataError: if an input is missing or does not fit, or a stack is smaller than one batch.
     """
     chosen = {}
     for spec in inputs:
@@ -104,6 +104,8 @@ def bound_inputs(
     counts = {name: array.shape[0] for name, array in chosen.items()}
     if batch and len(set(counts.values())) > 1:
         raise DataError(f"The inputs hold different numbers of samples: {counts}.")
+    if batch:
+        split_batches(inputs, chosen)
     return chosen
 
 
