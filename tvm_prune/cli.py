@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,9 +145,7 @@ def _positive(text: str) -> int:
 
 
 def _prune(options: argparse.Namespace) -> tuple[str, Any]:
-    output = Path(options.output)
-    if output.exists() and not output.is_dir():
-        raise DataError(f"The output {output} is a file; give the path of a directory.")
+    output = _writable(Path(options.output))
     settings = replace(
         Settings(),
         criterion=options.importance,
@@ -167,6 +166,16 @@ def _prune(options: argparse.Namespace) -> tuple[str, Any]:
     )
     result.save(output)
     return f"{result.report()}\nWritten to {output}/", result.to_json()
+
+
+def _writable(directory: Path) -> Path:
+    """Check, before the long work begins, that a directory can be made or written to."""
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not existing.is_dir():
+        raise DataError(f"The output {directory} cannot be a directory: {existing} is a file.")
+    if not os.access(existing, os.W_OK):
+        raise DataError(f"The output {directory} cannot be written: {existing} is read-only.")
+    return directory
 
 
 def _run(options: argparse.Namespace) -> tuple[str, Any]:

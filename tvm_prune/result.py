@@ -39,7 +39,7 @@ class PruneResult:
         dense_accuracy: accuracy of the dense model, 0..1, where labelled data was given.
         accuracy: accuracy of the pruned model, likewise.
         dense_parameters: number of weights of the dense model.
-        importance_kept: geometric mean over the groups of the share of importance kept, 0..1.
+        importance_kept: harmonic mean over the groups of the share of importance kept, 0..1.
         model_error: accuracy of the latency model on held-out widths.
         verification: comparison with the masked dense model.
         tuning: what tuning did in this run.

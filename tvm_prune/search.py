@@ -16,6 +16,7 @@ from tvm_prune.latency import (
     Family,
     LatencyFitter,
     LatencyModel,
+    ModelError,
     Widths,
     find_families,
     sample_widths,
@@ -149,8 +150,7 @@ class Search:
         error, collector = model.error, self.collector
         self.progress.say(
             f"latency model from {len(self.fitter.samples)} kernels ({collector.measured} measured "
-            f"now, {len(collector.failures)} failed); on {error.samples} held-out ones: "
-            f"mean error {error.mape_percent:.1f} %, {error.within_10_percent:.0%} within 10 %"
+            f"now, {len(collector.failures)} failed); {_accuracy(error)}"
         )
         return model
 
@@ -205,6 +205,15 @@ class Search:
         kernels = model.total(self.compilation.dense)
         beyond = self.models.dense_cost().median - kernels
         return min(max(0.0, beyond), _MOST_OVERHEAD * kernels)
+
+
+def _accuracy(error: ModelError) -> str:
+    if not error.samples:
+        return "too few to hold some out and tell its error"
+    return (
+        f"on {error.samples} held-out ones: mean error {error.mape_percent:.1f} %, "
+        f"{error.within_10_percent:.0%} within 10 %"
+    )
 
 
 def _text(cost: Measurement) -> str:

@@ -13,7 +13,6 @@ from tvm_prune.measure import measure_interleaved
 from tvm_prune.measurement import Measurement
 from tvm_prune.session import Session
 
-
 _LOOKS = 4
 _NOISY = 0.08
 """Relative spread above which whole models are measured again."""

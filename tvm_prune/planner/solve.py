@@ -5,8 +5,9 @@ variable for every pair of widths, tied to the groups' choices by the marginals 
 polytope; the mixed-integer linear program goes to HiGHS. A kernel that depends on more groups (the
 consumer of a long concatenation) is counted as its dense cost plus what each group alone changes.
 
-What is maximised is the product over the groups of the share of importance that is kept: layers
-follow one another, so a network that is thin in one place is thin.
+What is maximised is the harmonic mean over the groups of the share of importance that is kept.
+Removed importance is noise to what is kept, and the noise-to-signal ratios, removed over kept, of
+layers that follow one another add up; their sum is least where that mean is largest.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Solution:
 
     Attributes:
         widths: chosen width of every group.
-        importance: geometric mean over the groups of the share of importance kept, 0..1.
+        importance: harmonic mean over the groups of the share of importance kept, 0..1.
         predicted: predicted cost of the whole model.
         gap: relative distance to the best possible objective.
     """
@@ -67,11 +68,11 @@ class Problem:
         return self.model.total(widths) + self.overhead
 
     def importance(self, widths: Widths) -> float:
-        """Importance kept at some widths: geometric mean over the groups of the share kept."""
+        """Importance kept at some widths: harmonic mean over the groups of the share kept."""
         shares = [
             kept_shares(score)[width] for score, width in zip(self.scores, widths, strict=True)
         ]
-        return float(np.exp(np.mean(np.log(shares))))
+        return float(1.0 / np.mean(1.0 / np.array(shares)))
 
 
 def kept_shares(score: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -165,12 +166,12 @@ class _Program:
                 self._equal([*marginal, (self._column(group, choice), -1.0)], 0.0)
 
     def _gains(self) -> list[float]:
-        """Logarithm of the share of importance kept; pairs of widths have none of their own."""
+        """Minus one over the share of importance kept; pairs of widths have none of their own."""
         gains = [0.0] * len(self._cost)
         for group, score in enumerate(self._problem.scores):
             shares = kept_shares(score)
             for choice, width in enumerate(self._problem.candidates[group]):
-                gains[self._column(group, choice)] = float(np.log(shares[width]))
+                gains[self._column(group, choice)] = -1.0 / float(shares[width])
         return gains
 
     def _milp(self, objective: list[float], budget: float | None) -> tuple[Widths, float] | None:
