@@ -271,9 +271,7 @@ def bundle(resumed: Finished, folder: Path, tmp_path: Path) -> Path:
 
 def test_a_bundle_is_run(bundle: Path, folder: Path, tmp_path: Path) -> None:
     written = tmp_path / "outputs.npz"
-    finished = started(
-        folder, "run", bundle, "--input", "data.npz", "--output", written, "--json"
-    )
+    finished = started(folder, "run", bundle, "--input", "data.npz", "--output", written, "--json")
     assert finished.returncode == 0, finished.stderr
     told = json.loads(finished.stdout)
     with np.load(written) as outputs:

@@ -182,9 +182,7 @@ def assert_scheduled(module: tvm.IRModule, lowered: tvm.IRModule) -> None:
             assert function.attrs["tirx.is_scheduled"]
 
 
-def test_a_kernel_with_a_tuned_schedule_uses_it(
-    model: Model, cache: Path, target: Target
-) -> None:
+def test_a_kernel_with_a_tuned_schedule_uses_it(model: Model, cache: Path, target: Target) -> None:
     lowered = lower(dense_form(model), target)
     with target:
         scheduled = ScheduleKernels(cache)(lowered)

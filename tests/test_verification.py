@@ -92,7 +92,7 @@ def test_a_model_that_computes_what_it_should_is_verified(model: Model, library:
 def test_a_wrong_weight_is_found(name: str, model: Model, library: Path) -> None:
     wrong = {key: value.copy() for key, value in model.parameters.items()}
     wrong[name].flat[-1] += 0.1
-    with pytest.raises(VerificationError, match="Output 'y'.*Nothing was written"):
+    with pytest.raises(VerificationError, match=r"Output 'y'.*Nothing was written"):
         verify(library, model, wrong, images(8))
 
 

@@ -219,9 +219,7 @@ def test_the_manifest_says_what_was_made_where_and_how_good_it_is(first: Run) ->
     assert manifest["tuning"]["trials"] == first.trials > 0
 
 
-def test_the_accuracy_told_is_that_of_the_bundle(
-    first: Run, labelled: Mapping[str, Array]
-) -> None:
+def test_the_accuracy_told_is_that_of_the_bundle(first: Run, labelled: Mapping[str, Array]) -> None:
     outputs = run_bundle(first.bundle, {"x": labelled["x"]})
     share = (outputs["y"].argmax(axis=1) == labelled["label"]).mean()
     assert first.result.accuracy == pytest.approx(share)
@@ -243,9 +241,7 @@ def test_the_steps_are_told_in_order(first: Run) -> None:
     assert not any("nan" in text.lower() for text in first.progress.said)
 
 
-def test_a_bundle_computes_what_the_masked_dense_model_computes(
-    second: Run, model: Model
-) -> None:
+def test_a_bundle_computes_what_the_masked_dense_model_computes(second: Run, model: Model) -> None:
     assert model.source is not None
     plan = second.result.plan
     masked = mask_parameters(model.parameters, plan)
@@ -277,9 +273,7 @@ def test_without_labelled_data_there_is_no_accuracy(second: Run) -> None:
 def test_a_budget_that_the_dense_model_meets_leaves_it_as_it_is(
     budget: str, first: Run, model: Model, settings: Settings, tmp_path: Path
 ) -> None:
-    result = tvm_prune.prune(
-        model, latency=budget, calibration=images(4), settings=settings
-    )
+    result = tvm_prune.prune(model, latency=budget, calibration=images(4), settings=settings)
     assert result.plan.kept == {}
     assert result.attempts == ()
     assert result.importance_kept == 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -324,3 +325,37 @@ def test_layers_that_are_not_reconstructed_do_no_harm(
         for each in (plain, values)
     ]
     assert 0 < errors[1] <= errors[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["convolution with a bias", "convolution before a batch norm", "dense layer"]
+)
+def test_a_bias_or_a_running_mean_takes_over_what_removed_channels_gave_on_average(
+    name: str,
+) -> None:
+    model = network(name)
+    plan = without(model, 1, 2, 3, 4)
+    fresh = images(64, seed=1)
+    expected = dense_outputs(model, fresh)
+    axes = (0, *range(2, expected.ndim))
+    plain, values = prune_parameters(model.parameters, plan), reconstruct(model, plan, images(64))
+    before, after = (
+        np.abs((outputs(model, plan, each, fresh) - expected).mean(axis=axes)).max()
+        for each in (plain, values)
+    )
+    assert after < 0.2 * before
+
+
+def test_weights_that_make_the_outputs_worse_are_not_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spoil(layer: Any, _model: Any, _plan: Any, values: dict[str, Array], *_: Any) -> None:
+        values[layer.weight] = values[layer.weight] + 1
+
+    module = importlib.import_module("tvm_prune.recover.reconstruct")
+    monkeypatch.setattr(module, "_refit", spoil)
+    model = network("padding")
+    plan = without(model, 0)
+    plain = prune_parameters(model.parameters, plan)
+    for name, value in reconstruct(model, plan, images(8)).items():
+        np.testing.assert_array_equal(value, plain[name])

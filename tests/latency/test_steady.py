@@ -1,0 +1,121 @@
+"""Measuring on a machine that does other things as well: the calmest look counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tvm_prune.latency.steady import SteadyRunner
+from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer
+
+Outcome = Measurement | Failure
+FAILED = Failure("run", "timed out")
+
+
+def calm(cost: float) -> Measurement:
+    return Measurement((cost, cost, cost), "seconds")
+
+
+def noisy(cost: float) -> Measurement:
+    return Measurement((cost * 0.5, cost, cost * 1.5), "seconds")
+
+
+def kernel(name: str) -> Artifact:
+    return Artifact(Path(name), ())
+
+
+@dataclass
+class Script:
+    """A measurer that plays a list of outcomes for each kernel; the last one repeats."""
+
+    outcomes: dict[str, list[Outcome]]
+    asked: list[list[str]] = field(default_factory=list)
+
+    def run(self, artifacts: Sequence[Artifact]) -> list[Outcome]:
+        names = [artifact.path.name for artifact in artifacts]
+        self.asked.append(names)
+        return [self._next(name) for name in names]
+
+    def _next(self, name: str) -> Outcome:
+        left = self.outcomes[name]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+
+def runner(reference: str | None = None, **outcomes: list[Any]) -> tuple[SteadyRunner, Script]:
+    script = Script(outcomes)
+    first = kernel(reference) if reference else None
+    return SteadyRunner(cast("Measurer", script), first), script
+
+
+def test_calm_kernels_are_measured_once_and_told_in_order() -> None:
+    steady, script = runner(a=[calm(1.0)], b=[calm(2.0)])
+    assert steady.run([kernel("a"), kernel("b")]) == [calm(1.0), calm(2.0)]
+    assert script.asked == [["a", "b"]]
+    assert steady.repeated == 0
+
+
+def test_only_noisy_kernels_are_measured_again() -> None:
+    steady, script = runner(a=[calm(1.0)], b=[noisy(5.0), calm(2.0)])
+    assert steady.run([kernel("a"), kernel("b")]) == [calm(1.0), calm(2.0)]
+    assert script.asked == [["a", "b"], ["b"]]
+    assert steady.repeated == 1
+
+
+def test_where_it_never_gets_calm_the_calmest_look_counts() -> None:
+    little = Measurement((0.9, 1.0, 1.1, 1.2), "seconds")
+    steady, script = runner(a=[noisy(1.0), little, noisy(2.0)])
+    assert steady.run([kernel("a")]) == [little]
+    assert 2 < len(script.asked) < 10
+
+
+def test_a_failure_is_told_and_not_tried_again() -> None:
+    steady, script = runner(a=[FAILED], b=[calm(1.0)])
+    assert steady.run([kernel("a"), kernel("b")]) == [FAILED, calm(1.0)]
+    assert len(script.asked) == 1
+
+
+def test_a_failure_of_a_second_look_does_not_replace_the_first() -> None:
+    steady, _ = runner(a=[noisy(1.0), FAILED])
+    assert steady.run([kernel("a")]) == [noisy(1.0)]
+
+
+def test_the_reference_is_measured_around_the_kernels_and_not_told() -> None:
+    steady, script = runner("r", r=[calm(1.0)], a=[calm(3.0)])
+    assert steady.run([kernel("a")]) == [calm(3.0)]
+    assert script.asked == [["r", "a", "r"]]
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_kernels_are_measured_again_where_the_reference_was_slow(slow: int) -> None:
+    """Before or after them: what slowed the reference down may have slowed them down too."""
+    around = [calm(1.0), calm(1.0)]
+    around[slow] = calm(1.5)
+    steady, script = runner("r", r=[*around, calm(1.0)], a=[calm(4.0), calm(3.0)])
+    assert steady.run([kernel("a")]) == [calm(3.0)]
+    assert script.asked == [["r", "a", "r"]] * 2
+
+
+def test_the_reference_is_compared_with_its_best_of_all_batches() -> None:
+    steady, script = runner(
+        "r", r=[calm(1.0), calm(1.0), calm(1.3), calm(1.3), calm(1.0)], a=[calm(4.0), calm(3.0)]
+    )
+    steady.run([kernel("a")])
+    before = len(script.asked)
+    steady.run([kernel("a")])
+    assert len(script.asked) > before + 1
+
+
+def test_a_reference_that_fails_stops_nothing() -> None:
+    steady, script = runner("r", r=[FAILED], a=[calm(3.0)])
+    assert steady.run([kernel("a")]) == [calm(3.0)]
+    assert len(script.asked) == 1
+
+
+def test_nothing_to_measure_is_no_work() -> None:
+    steady, script = runner("r", r=[calm(1.0)])
+    assert steady.run([]) == []
+    assert script.asked == []
