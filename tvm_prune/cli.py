@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PruneError as error:
         print(f"tvm-prune: error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"tvm-prune: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(
             "tvm-prune: interrupted; what was measured is kept, run the same command to go on.",
@@ -182,7 +185,7 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
     bundle = read_bundle(options.bundle)
     outputs = run_bundle(bundle, _arrays(options.input))
     if options.output:
-        np.savez(options.output, allow_pickle=False, **outputs)
+        np.savez(options.output, **outputs)  # type: ignore[arg-type]
     return outputs_text(outputs), {name: array.tolist() for name, array in outputs.items()}
 
 

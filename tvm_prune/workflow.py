@@ -80,12 +80,14 @@ def prune(
         for margin in MARGINS:
             planned = search.plan(budget, margin)
             deployed = _deploy(search, planned, calibration)
-            if planned.best is None or _within(budget, deployed):
+            unpruned_is_enough = planned.best is None and budget.ratio is not None
+            if unpruned_is_enough or _within(budget, deployed):
                 return _result(search, planned, deployed, tuning, latency_model, budget, evaluation)
             progress.say("the final measurement missed the budget; planning with a margin")
-            search.models.learn(
-                planned.best.solution.widths, deployed.dense_latency, deployed.latency
-            )
+            if planned.best is not None:
+                search.models.learn(
+                    planned.best.solution.widths, deployed.dense_latency, deployed.latency
+                )
     raise BudgetError(
         f"Every plan for the budget {budget} missed it when it was measured again: the last one "
         f"needed {deployed.latency.median:.4g} {deployed.latency.unit}, the dense model "

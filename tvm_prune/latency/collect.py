@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,17 +54,15 @@ class Collector:
         self._board = board
         self._target = target
         self._runner: SteadyRunner | None = None
+        self._tried: set[RecordKey] = set()
         self.measured = 0
         self.failures: list[Failure] = []
 
-    def collect(
-        self, choices: Iterable[Widths], on_kernel: Callable[[int], None] | None = None
-    ) -> list[Sample]:
+    def collect(self, choices: Iterable[Widths]) -> list[Sample]:
         """Measure all kernels of the model at each choice of widths.
 
         Args:
             choices: width of every group, for each model to sample.
-            on_kernel: called with the number of kernels done since the last call.
         """
         samples = []
         pending: dict[RecordKey, _Job] = {}
@@ -75,17 +73,24 @@ class Collector:
                 if (job.family, job.widths) not in seen:
                     seen.add((job.family, job.widths))
                     jobs.append(job)
-                    if self._records.get(job.key) is None:
+                    if not self._is_known(job.key):
                         pending[job.key] = job
             if len(pending) >= _BATCH:
-                self._measure(list(pending.values()), on_kernel)
+                self._measure(list(pending.values()))
                 pending.clear()
-        self._measure(list(pending.values()), on_kernel)
+        self._measure(list(pending.values()))
         for job in jobs:
             outcome = self._records.get(job.key)
             if isinstance(outcome, Measurement):
                 samples.append(Sample(job.family, job.widths, outcome.median, outcome.spread))
         return samples
+
+    def _is_known(self, key: RecordKey) -> bool:
+        """Whether there is nothing to measure; what did not run in an earlier run may run now."""
+        outcome = self._records.get(key)
+        if isinstance(outcome, Failure) and outcome.stage == "run":
+            return key in self._tried
+        return outcome is not None
 
     def _jobs(self, widths: Widths) -> list[_Job]:
         calls = self._lowering(widths)
@@ -97,18 +102,17 @@ class Collector:
             jobs.append(_Job(index, own, workload, key))
         return jobs
 
-    def _measure(self, jobs: Sequence[_Job], on_kernel: Callable[[int], None] | None) -> None:
+    def _measure(self, jobs: Sequence[_Job]) -> None:
         for start in range(0, len(jobs), _BATCH):
             batch = jobs[start : start + _BATCH]
             outcomes = dict(zip((job.key for job in batch), self._outcomes(batch), strict=True))
             self._records.put(outcomes)
+            self._tried.update(outcomes)
             self.measured += len(batch)
             for key, outcome in outcomes.items():
                 if isinstance(outcome, Failure):
                     self.failures.append(outcome)
                     logger.debug("kernel %s: %s: %s", key.workload, outcome.stage, outcome.cause)
-            if on_kernel is not None:
-                on_kernel(len(batch))
 
     def _outcomes(self, jobs: Sequence[_Job]) -> list[Measurement | Failure]:
         scheduled = [self._schedule(job) for job in jobs]

@@ -149,7 +149,10 @@ class LatencyFitter:
                 self._rows[key] = features(family, _as_row(sample), dense[sample.family])
         rows = np.concatenate([self._rows[key] for key in self.samples])
         targets = np.array([_target(self.families, dense, sample) for sample in samples])
-        self._error = self._error or _held_out_error(rows, targets, samples, self.seed)
+        if self._error is None:
+            pruned = [not _is_dense(self.families, sample) for sample in samples]
+            costs = np.array([sample.cost for sample in samples])
+            self._error = _held_out_error(rows, targets, costs, np.array(pruned), self.seed)
         return LatencyModel(
             families=self.families,
             booster=_train(rows, targets, self.seed),
@@ -168,8 +171,7 @@ def _dense_costs(families: Sequence[Family], samples: Sequence[Sample]) -> tuple
                 f"A kernel measured {sample.cost}, which no kernel can cost; "
                 "remove the cache directory and measure again."
             )
-        dense = tuple(families[sample.family].arguments.dense.astype(int).tolist())
-        if sample.widths == dense:
+        if _is_dense(families, sample):
             costs[sample.family] = sample.cost
     missing = [index for index in range(len(families)) if index not in costs]
     if missing:
@@ -178,6 +180,11 @@ def _dense_costs(families: Sequence[Family], samples: Sequence[Sample]) -> tuple
             "run with --verbose to see why."
         )
     return tuple(costs[index] for index in range(len(families)))
+
+
+def _is_dense(families: Sequence[Family], sample: Sample) -> bool:
+    dense = families[sample.family].arguments.dense.astype(int).tolist()
+    return sample.widths == tuple(dense)
 
 
 def _as_row(sample: Sample) -> NDArray[np.float64]:
@@ -218,22 +225,26 @@ def _train(rows: NDArray[np.float32], targets: NDArray[np.float64], seed: int) -
 
 
 def _held_out_error(
-    rows: NDArray[np.float32], targets: NDArray[np.float64], samples: Sequence[Sample], seed: int
+    rows: NDArray[np.float32],
+    targets: NDArray[np.float64],
+    costs: NDArray[np.float64],
+    pruned: NDArray[np.bool_],
+    seed: int,
 ) -> ModelError:
-    """Error on a share of the widths that a second fit does not see."""
-    order = np.random.default_rng(seed).permutation(len(samples))
-    count = int(len(samples) * _HELD_OUT_SHARE)
+    """Error on a share of the pruned kernels, which a second fit does not see."""
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(pruned))
+    count = int(len(order) * _HELD_OUT_SHARE)
     if count < _SMALLEST_SET:
         return ModelError(0, float("nan"), float("nan"), float("nan"), float("nan"))
-    test, train = order[:count], order[count:]
+    test = order[:count]
+    train = np.setdiff1d(np.arange(len(costs)), test)
     predicted = _train(rows[train], targets[train], seed).predict(_matrix(rows[test]))
     ratio = np.exp(predicted - targets[test])
     off = np.abs(ratio - 1)
-    costs = np.array([samples[index].cost for index in test])
     return ModelError(
         samples=count,
         mape_percent=float(off.mean() * 100),
         within_5_percent=float((off <= 0.05).mean()),
         within_10_percent=float((off <= 0.10).mean()),
-        spearman=float(spearmanr(costs, costs * ratio).statistic),
+        spearman=float(spearmanr(costs[test], costs[test] * ratio).statistic),
     )

@@ -1,7 +1,7 @@
 """Measurements on disk: one SQLite file a cache directory, a row a measurement.
 
-The write-ahead log makes every row durable as soon as it is written, so a killed run loses at most
-the measurement that was under way.
+The write-ahead log makes every batch of rows durable as soon as it is written, so a killed run
+loses at most the batch that was under way.
 """
 
 from __future__ import annotations
