@@ -185,15 +185,6 @@ def test_a_dense_kernel_that_cannot_be_measured_ends_the_run(
         fit(found.families, samples, measurer.unit)
 
 
-def test_progress_counts_every_kernel_that_is_measured(
-    found: Kernels, choices: list[Widths], records: Records, target: Target
-) -> None:
-    told: list[int] = []
-    this = collector(found, records, target, CountingMeasurer())
-    this.collect(choices, on_kernel=told.append)
-    assert sum(told) == this.measured > 0
-
-
 def test_what_is_collected_fits_a_model_that_knows_the_board(
     found: Kernels, records: Records, target: Target
 ) -> None:

@@ -97,7 +97,12 @@ def test_the_error_told_is_about_the_error_made(
     others = unseen(found, samples)
     made = relative_error(predictions(model, others), others) * 100
     error = model.error
-    assert error.samples == len(samples) // 5
+    dense = {  # their cost is known, so they are never held out
+        (index, tuple(family.arguments.dense.astype(int).tolist()))
+        for index, family in enumerate(found.families)
+    }
+    pruned = [sample for sample in samples if (sample.family, sample.widths) not in dense]
+    assert error.samples == len(pruned) // 5
     assert made / 3 < error.mape_percent < made * 3
     assert 0 <= error.within_5_percent <= error.within_10_percent <= 1
     assert error.within_10_percent > 0.5
