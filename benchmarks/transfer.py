@@ -1,8 +1,9 @@
 """What a transferred schedule is worth: against tuning afresh at the same widths.
 
-Three convolutions are tuned, then each is wanted at three random other widths. A transferred
-schedule and a fresh tune of as many trials as the original had compete there: the time to get the
-schedule, and the speed of the kernel. Both kernels are measured in one run, in turns.
+Three convolutions of the example network are tuned, then each is wanted at three random widths.
+A transferred schedule and a fresh tune of as many trials as the original had compete there: the
+time to get the schedule, and the speed of the kernel. Both kernels are measured in one run, in
+turns.
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results_file import write_results
-from benchmarks.workloads import conv_workload, host_target
+from benchmarks.workloads import host_target
+from tvm_prune.channels import find_channels
+from tvm_prune.compilation import Compilation
 from tvm_prune.errors import PruneError
+from tvm_prune.frontend import load
+from tvm_prune.importance import Context, score_units
 from tvm_prune.measure import LocalMeasurer
 from tvm_prune.measurement import Artifact, Measurement, Measurer
 from tvm_prune.tuning import Workload, open_database, transfer, tune, tuned_trace
 
-_KERNELS = ((32, 32, 28), (64, 64, 14), (96, 96, 7))
-"""Input channels, output channels, image size."""
+_MODEL = Path(__file__).parent.parent / "examples" / "fashion_resnet8.onnx"
+_KERNELS = (1, 5, 8)
+"""Positions of 3x3 convolutions among the network's kernel calls, one in each stage."""
 _WIDTHS_PER_KERNEL = 3
 _NARROWEST = 0.25
 _SEED = 0
@@ -39,20 +45,21 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=64)
     trials = parser.parse_args().trials
     target = host_target()
+    network = _network(target)
     measurer = LocalMeasurer(target)
     generator = random.Random(_SEED)
     rows = []
     try:
-        for inputs, outputs, size in _KERNELS:
-            trace, seconds = _tuned(
-                conv_workload(target, inputs, outputs, size), target, measurer, trials
-            )
-            print(f"{inputs} to {outputs} at {size}x{size}: tuned in {seconds:.0f} s", flush=True)
+        for position in _KERNELS:
+            dense = network.kernel_calls(network.dense)[position].workload
+            trace, seconds = _tuned(dense, target, measurer, trials)
+            print(f"{_channels(dense)}: tuned in {seconds:.0f} s", flush=True)
             for _ in range(_WIDTHS_PER_KERNEL):
-                widths = (_narrower(generator, inputs), _narrower(generator, outputs))
-                row = {"tuned": [inputs, outputs], "widths": widths, "size": size}
+                widths = tuple(_narrower(generator, width) for width in network.dense)
+                workload = network.kernel_calls(widths)[position].workload
+                row: dict[str, Any] = {"tuned": _channels(dense), "widths": _channels(workload)}
                 try:
-                    row |= _compare(trace, widths, size, target, measurer, trials)
+                    row |= _compare(trace, workload, target, measurer, trials)
                 except PruneError as error:
                     row |= {"failure": str(error)}
                 rows.append(row)
@@ -60,6 +67,20 @@ def main() -> None:
         measurer.close()
     write_results("transfer", _figures(rows), rows)
     _print(rows)
+
+
+def _network(target: Any) -> Compilation:
+    """The example network, to be lowered at any widths."""
+    model = load(_MODEL)
+    channels = find_channels(model.module)
+    scores = score_units(Context(channels, model.parameters), "l2")
+    return Compilation(model, channels, scores, target)
+
+
+def _channels(workload: Workload) -> list[int]:
+    """Input and output channels of a convolution, read off its weight."""
+    _, (outputs, inputs, *_) = workload.arguments[1]
+    return [inputs, outputs]
 
 
 def _tuned(workload: Workload, target: Any, measurer: Measurer, trials: int) -> tuple[Any, float]:
@@ -77,11 +98,9 @@ def _narrower(generator: random.Random, width: int) -> int:
 
 
 def _compare(
-    trace: Any, widths: tuple[int, int], size: int, target: Any, measurer: Measurer, trials: int
+    trace: Any, workload: Workload, target: Any, measurer: Measurer, trials: int
 ) -> dict[str, Any]:
-    """Transferred against freshly tuned at one choice of widths."""
-    inputs, outputs = widths
-    workload = conv_workload(target, inputs, outputs, size)
+    """Transferred against freshly tuned for one pruned kernel."""
     start = time.perf_counter()
     transferred = transfer(trace, workload, target)
     transfer_seconds = time.perf_counter() - start
