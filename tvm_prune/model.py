@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import tvm
 from tvm import IRModule, relax
 
 from tvm_prune.errors import DataError
@@ -143,8 +142,3 @@ def output_specs(function: Any, names: tuple[str, ...]) -> tuple[TensorSpec, ...
 
 def _spec(name: str, ty: Any) -> TensorSpec:
     return TensorSpec(name, tuple(int(extent) for extent in ty.shape.values), str(ty.dtype))
-
-
-def to_tensor(array: Array) -> Any:
-    """A TVM tensor on the CPU holding this array."""
-    return tvm.runtime.tensor(np.ascontiguousarray(array))

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from tvm_prune.board import host_cpu
@@ -17,6 +15,7 @@ from tvm_prune.errors import BundleError, DataError, MeasureError, VerificationE
 from tvm_prune.export import Bundle
 from tvm_prune.measure import run_executable_batches
 from tvm_prune.model import Model, TensorSpec, bound_inputs, split_batches
+from tvm_prune.recover.layers import activations
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -80,16 +79,8 @@ def reference_outputs(
     """Outputs of the dense model with other parameter values, computed by ONNX Runtime."""
     if model.source is None:
         raise VerificationError(f"The model '{model.name}' has no ONNX form to verify against.")
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.source)
-    for tensor in proto.graph.initializer:
-        if tensor.name in parameters:
-            tensor.CopyFrom(onnx.numpy_helper.from_array(parameters[tensor.name], tensor.name))
-    session = onnxruntime.InferenceSession(
-        proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    batches = [session.run(None, batch) for batch in split_batches(model.inputs, inputs)]
-    return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    names = [spec.name for spec in model.outputs]
+    return activations(model.source, parameters, names, split_batches(model.inputs, inputs))
 
 
 def run_batches(library: Path, specs: tuple[TensorSpec, ...], inputs: Arrays) -> list[NDArray[Any]]:

@@ -40,6 +40,12 @@ def is_prunable(axis: AxisLabels) -> bool:
     return bool((axis > FROZEN).any())
 
 
+def kept_positions(axis: AxisLabels, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which positions of an axis stay, shape (extent,), given which labels do."""
+    mask: NDArray[np.bool_] = (axis <= FROZEN) | kept[np.maximum(axis, FROZEN)]
+    return mask
+
+
 @dataclass(frozen=True)
 class Freeze:
     """A decision that some labels must stay, and why."""

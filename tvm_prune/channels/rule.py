@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
-from tvm_prune.channels.labels import AxisLabels, LabelSpace, TensorLabels
+from tvm_prune.channels.labels import AxisLabels, LabelSpace, TensorLabels, kept_positions
 
 ValueLabels: TypeAlias = "TensorLabels | tuple[ValueLabels, ...] | None"
 """Labels of an expression: of a tensor, of each field of a tuple, or none for shapes."""
@@ -69,8 +69,7 @@ class Rewrite:
 
     def mask(self, axis: AxisLabels) -> NDArray[np.bool_]:
         """Which positions of an axis stay, shape (extent,)."""
-        mask: NDArray[np.bool_] = (axis <= 0) | self.kept[np.maximum(axis, 0)]
-        return mask
+        return kept_positions(axis, self.kept)
 
 
 def same_op(rewrite: Rewrite) -> Any:

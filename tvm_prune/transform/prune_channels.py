@@ -14,7 +14,7 @@ from tvm.ir import GenericConst
 
 from tvm_prune.channels import Labelling, label
 from tvm_prune.channels.labelling import input_count
-from tvm_prune.channels.labels import FROZEN
+from tvm_prune.channels.labels import FROZEN, kept_positions
 from tvm_prune.channels.ops import OPS
 from tvm_prune.channels.rule import Rewrite
 from tvm_prune.errors import PlanError
@@ -170,12 +170,8 @@ class _Replay:
 
     def _type(self, variable: Any) -> Any:
         labels: Any = self.labelling.values[variable]
-        shape = [int(self._mask(axis).sum()) for axis in labels]
+        shape = [int(kept_positions(axis, self.kept).sum()) for axis in labels]
         return relax.TensorType(shape, variable.ty.dtype)
-
-    def _mask(self, axis: NDArray[np.int64]) -> NDArray[np.bool_]:
-        mask: NDArray[np.bool_] = (axis <= FROZEN) | self.kept[np.maximum(axis, FROZEN)]
-        return mask
 
     def _bind(self, binding: Any, is_dataflow: bool) -> None:
         value, variable = binding.value, binding.var
@@ -219,7 +215,7 @@ class _Replay:
 
     def _slice(self, value: NDArray[Any], labels: Any) -> NDArray[Any]:
         for axis, axis_labels in enumerate(labels):
-            value = np.compress(self._mask(axis_labels), value, axis=axis)
+            value = np.compress(kept_positions(axis_labels, self.kept), value, axis=axis)
         return value
 
     def _attrs(self, function: Any, inputs: int) -> dict[str, Any]:
