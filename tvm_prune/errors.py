@@ -47,5 +47,9 @@ class VerificationError(PruneError):
     """The pruned module does not compute what the masked dense model computes."""
 
 
+class ExportError(PruneError):
+    """A model holds something that the format it is exported to cannot express."""
+
+
 class BundleError(PruneError):
     """An output directory is incomplete, altered, or made for another machine."""

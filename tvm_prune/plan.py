@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tvm_prune.errors import PlanError
 
@@ -30,17 +30,20 @@ class PruningPlan:
         kept: for each parameter, the indices that stay along each pruned axis, ascending.
         shapes: dense shape of each parameter named in `kept`.
         widths: width of every group before and after, for people to read.
+        attention: what the plan takes out of attention layers, ``dims`` or ``heads``.
     """
 
     kept: Mapping[str, Mapping[int, tuple[int, ...]]]
     shapes: Mapping[str, tuple[int, ...]]
     widths: tuple[GroupWidth, ...] = ()
+    attention: Literal["dims", "heads"] = "dims"
 
     def to_json(self) -> str:
         """The plan as JSON text."""
         return json.dumps(
             {
                 "format": FORMAT,
+                "attention": self.attention,
                 "groups": [
                     {"name": entry.group, "dense": entry.dense, "kept": entry.kept}
                     for entry in self.widths
@@ -81,6 +84,7 @@ class PruningPlan:
                     GroupWidth(entry["name"], entry["dense"], entry["kept"])
                     for entry in data["groups"]
                 ),
+                attention="heads" if data.get("attention") == "heads" else "dims",
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PlanError(f"This is not a pruning plan: {error!r}.") from error

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+MOST_SPARSITY = 0.9
+"""Largest share of a group's units that may go where the user does not say."""
 
 
 def default_cache() -> Path:
@@ -21,6 +26,10 @@ class Settings:
 
     Attributes:
         criterion: importance criterion, a name from ``tvm_prune.importance.CRITERIA``.
+        keep: parameters or layers that lose nothing, by name or glob.
+        max_sparsity: largest share of a group's units that may go, 0..1.
+        bounds: lowest and highest width of single groups, by name or glob.
+        attention: what attention layers lose: ``dims`` of every head, or whole ``heads``.
         trials: candidates that tuning measures for each dense kernel.
         samples: pruned models whose kernels are measured before the latency model is first fitted.
         seed: seed of everything random.
@@ -29,6 +38,10 @@ class Settings:
     """
 
     criterion: str = "l2"
+    keep: tuple[str, ...] = ()
+    max_sparsity: float = MOST_SPARSITY
+    bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    attention: Literal["dims", "heads"] = "dims"
     trials: int = 64
     samples: int = 24
     seed: int = 0

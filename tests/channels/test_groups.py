@@ -13,6 +13,7 @@ from support.random_networks import networks
 from tvm import IRModule, relax, topi
 
 from tvm_prune.channels import Barrier, ChannelGroup, Channels, find_channels
+from tvm_prune.errors import ModelError
 
 op = relax.op
 
@@ -108,28 +109,72 @@ def test_broadcasting_an_axis_of_extent_one_ties_nothing() -> None:
     assert set(slices_of(group)) == {("conv0", 0), ("matmul2", 0)}
 
 
+def lookup(h: Any) -> Any:
+    return op.take(h, relax.const([0, 1, 1, 2], "int64"), axis=1)
+
+
 FREEZERS: dict[str, tuple[Any, str]] = {
-    "softmax": (lambda h: op.nn.softmax(h, axis=1), "is normalised in nn.softmax 'lv1'"),
-    "log_softmax": (lambda h: op.nn.log_softmax(h, 1), "is normalised in nn.log_softmax 'lv1'"),
-    "mean": (lambda h: op.mean(h, [1], keepdims=True), "is reduced in mean 'lv1'"),
-    "max": (lambda h: op.max(h, None, keepdims=True), "is reduced in max 'lv1'"),
-    "pad": (lambda h: op.nn.pad(h, (0, 0, 1, 1, 0, 0, 0, 0)), "is padded in nn.pad 'lv1'"),
-    "stride": (
-        lambda h: op.strided_slice(h, [1], [0], [8], [2]),
-        "is sliced with a stride in strided_slice 'lv1'",
+    "argmax": (
+        lambda h: op.astype(op.argmax(h, 1, keepdims=True), "float32"),
+        "is selected from by position in argmax",
     ),
-    "barrier": (lambda h: op.cumsum(h, axis=1), "meets the barrier relax.cumsum"),
+    "sort": (lambda h: op.sort(h, axis=1), "is scanned in order in sort"),
+    "cumsum": (lambda h: op.cumsum(h, axis=1), "is scanned in order in cumsum"),
+    "lookup": (lookup, "is looked up by index in take"),
+    "reflect": (
+        lambda h: op.nn.pad(h, (0, 0, 1, 1, 0, 0, 0, 0), "reflect"),
+        "is padded with its own values in nn.pad",
+    ),
+    "barrier": (op.grad.no_grad, "meets the barrier relax.grad.no_grad"),
 }
 
 
-@pytest.mark.parametrize(("freezer", "reason"), FREEZERS.values(), ids=FREEZERS)
-def test_ops_that_look_across_channels_freeze_them(freezer: Any, reason: str) -> None:
+STATISTICS: dict[str, Any] = {
+    "softmax": lambda h: op.nn.softmax(h, axis=1),
+    "log_softmax": lambda h: op.nn.log_softmax(h, axis=1),
+    "mean": lambda h: op.add(h, op.mean(h, [1], keepdims=True)),
+    "max": lambda h: op.add(h, op.max(h, None, keepdims=True)),
+}
+
+
+@pytest.mark.parametrize("statistic", STATISTICS.values(), ids=STATISTICS)
+def test_statistics_over_channels_freeze_nothing(statistic: Any) -> None:
     def body(net: Layers, x: Any) -> Any:
-        h = net.emit(freezer(net.conv(x, 8)))
-        return net.head(net.conv(net.conv(h, 6), 4))
+        h = net.emit(statistic(net.emit(op.negative(net.conv(x, 8)))))
+        return net.head(net.conv(h, 4))
+
+    assert [group.width for group in find_channels(build(body)).groups] == [8, 4]
+
+
+def test_padded_channels_are_those_of_the_wider_branch() -> None:
+    def body(net: Layers, x: Any) -> Any:
+        h = net.conv(x, 4)
+        shortcut = op.nn.pad(h, (0, 0, 1, 2, 0, 0, 0, 0))
+        return net.head(net.emit(op.add(net.conv(h, 7), shortcut)))
+
+    alone, shared = find_channels(build(body)).groups[::-1]
+    assert slices_of(shared)[("conv1", 0)] == [1, 2, 3, 4]
+    assert slices_of(alone)[("conv1", 0)] == [0, 5, 6]
+
+
+def test_taken_channels_keep_their_labels() -> None:
+    def body(net: Layers, x: Any) -> Any:
+        order = relax.const([2, 0, 3, 1], "int64")
+        return net.head(net.emit(op.take(net.conv(x, 4), order, axis=1)))
+
+    (group,) = find_channels(build(body)).groups
+    by_parameter = {part.parameter: part.units.tolist() for part in group.slices}
+    assert by_parameter == {"conv0": [0, 1, 2, 3], "matmul1": [2, 0, 3, 1]}
+
+
+@pytest.mark.parametrize(("freezer", "reason"), FREEZERS.values(), ids=FREEZERS)
+def test_ops_that_depend_on_the_position_of_channels_freeze_them(freezer: Any, reason: str) -> None:
+    def body(net: Layers, x: Any) -> Any:
+        found = net.emit(freezer(net.conv(x, 8)))
+        return relax.Tuple([found, net.head(net.conv(net.conv(x, 6), 4))])
 
     channels = find_channels(build(body))
-    assert reasons(channels)[("conv0", 0)] == reason
+    assert reasons(channels)[("conv0", 0)].startswith(reason)
     assert [group.width for group in channels.groups] == [6, 4]
 
 
@@ -146,17 +191,28 @@ def test_a_gate_of_one_channel_is_frozen_with_its_reason() -> None:
 
 def test_barriers_are_counted_by_name_and_freeze_what_they_touch() -> None:
     def body(net: Layers, x: Any) -> Any:
-        first = net.emit(op.cumsum(net.conv(x, 8), axis=2))
-        second = net.emit(op.cumsum(net.conv(first, 6), axis=3))
-        flipped = net.emit(op.flip(net.conv(second, 4), axis=2))
-        return net.head(net.conv(net.conv(flipped, 7), 5))
+        first = net.emit(op.grad.no_grad(net.conv(x, 8)))
+        second = net.emit(op.grad.no_grad(net.conv(first, 6)))
+        cut = net.emit(op.collapse_sum_to(net.conv(second, 4), (1, 4, 6, 6)))
+        return net.head(net.conv(net.conv(cut, 7), 5))
 
     channels = find_channels(build(body))
-    assert channels.labelling.barriers == (Barrier("relax.cumsum", 2), Barrier("relax.flip", 1))
+    assert channels.labelling.barriers == (
+        Barrier("relax.grad.no_grad", 2),
+        Barrier("relax.collapse_sum_to", 1),
+    )
     assert [group.width for group in channels.groups] == [7, 5]
     found = reasons(channels)
-    assert found[("conv0", 0)] == "meets the barrier relax.cumsum"
-    assert found[("conv2", 0)] == "meets the barrier relax.flip"
+    assert found[("conv0", 0)] == "meets the barrier relax.grad.no_grad"
+    assert found[("conv2", 0)] == "meets the barrier relax.collapse_sum_to"
+
+
+def test_a_shape_that_depends_on_data_is_named() -> None:
+    def body(net: Layers, x: Any) -> Any:
+        return net.emit(op.nonzero(net.conv(x, 8)))
+
+    with pytest.raises(ModelError, match=r"shape of what relax\.nonzero computes depends on"):
+        find_channels(build(body))
 
 
 def test_a_function_called_through_call_tir_is_a_barrier_with_its_name() -> None:

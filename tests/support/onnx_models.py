@@ -57,10 +57,16 @@ def onnx_model(
     return proto
 
 
-def constant_nodes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with every initializer as a Constant node."""
+def copy_of(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A model that can be changed without changing the other."""
     result = onnx.ModelProto()
     result.CopyFrom(proto)
+    return result
+
+
+def constant_nodes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with every initializer as a Constant node."""
+    result = copy_of(proto)
     tensors = list(result.graph.initializer)
     del result.graph.initializer[:]
     for tensor in tensors:

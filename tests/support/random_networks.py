@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 from tvm import IRModule, relax
 
 from .networks import Layers, bent, build, shape_of
+from .random_moves import CHANNEL_MOVES
+from .random_steps import ACROSS_CHANNELS, Draw, Step
 
 op = relax.op
-Draw = Callable[[Any], Any]
-Step = Callable[[Layers, Any, Draw], Any]
 
 WIDTHS = st.sampled_from([3, 4, 5, 6, 8, 12])
 KERNELS = st.sampled_from([1, 3])
@@ -52,7 +51,7 @@ def depthwise(net: Layers, x: Any, draw: Draw) -> Any:
 
 def grouped(net: Layers, x: Any, draw: Draw) -> Any:
     groups = draw(st.sampled_from(divisors(channels_of(x))))
-    return net.conv(x, groups * draw(st.sampled_from([1, 2])), draw(KERNELS), groups=groups)
+    return net.conv(x, groups * draw(st.sampled_from([1, 2, 5])), draw(KERNELS), groups=groups)
 
 
 def residual(net: Layers, x: Any, draw: Draw) -> Any:
@@ -146,6 +145,8 @@ STEPS: tuple[Step, ...] = (
     stacked,
     pool,
     padded,
+    *ACROSS_CHANNELS,
+    *CHANNEL_MOVES,
 )
 
 

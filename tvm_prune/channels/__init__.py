@@ -10,6 +10,7 @@ from tvm_prune.channels.groups import (
     find_channels,
 )
 from tvm_prune.channels.labelling import Barrier, Labelling, label
+from tvm_prune.channels.limits import Limits, smallest_width, width_limits
 from tvm_prune.channels.selection import Scores, keep_best, plan_for_units
 
 __all__ = [
@@ -18,10 +19,13 @@ __all__ = [
     "Channels",
     "FrozenAxis",
     "Labelling",
+    "Limits",
     "ParameterSlice",
     "Scores",
     "find_channels",
     "keep_best",
     "label",
     "plan_for_units",
+    "smallest_width",
+    "width_limits",
 ]

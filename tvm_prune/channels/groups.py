@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from tvm import IRModule
 
 from tvm_prune.channels.labelling import Labelling, label
 from tvm_prune.channels.labels import FROZEN, KERNEL_WINDOW
+from tvm_prune.channels.rule import AttentionUnit
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,26 @@ class Channels:
         return sum(group.width for group in self.groups)
 
 
-def find_channels(module: IRModule, function_name: str = "main") -> Channels:
+def find_channels(
+    module: IRModule,
+    function_name: str = "main",
+    attention: AttentionUnit = "dims",
+    keep: Sequence[str] = (),
+) -> Channels:
     """Label a Relax function and collect its groups.
 
     Args:
         module: a Relax module with static shapes, weights as parameters after ``num_input``.
         function_name: the function to analyse.
+        attention: what attention layers lose: dimensions of every head, or whole heads.
+        keep: parameters or layers that lose nothing, by name or glob.
+
+    Raises:
+        PruneError: if a name in `keep` matches nothing.
     """
-    labelling = label(module, function_name)
+    labelling = label(module, function_name, attention, keep)
     class_of = labelling.space.classes()
-    signature = _signatures(labelling, class_of)
-    members: dict[int, list[int]] = {}
-    for unit in _prunable_classes(labelling, class_of).tolist():
-        members.setdefault(int(signature[unit]), []).append(unit)
-    units = [np.array(classes, dtype=np.int64) for classes in members.values()]
+    units = _units(_prunable_classes(labelling, class_of), _signatures(labelling, class_of))
     slices = _slices(labelling, class_of, units)
     groups = tuple(
         ChannelGroup(index, _source(slices[index]), units[index], tuple(slices[index]))
@@ -135,6 +143,14 @@ def _signatures(labelling: Labelling, class_of: NDArray[np.int64]) -> NDArray[np
     return signature
 
 
+def _units(classes: NDArray[np.int64], signature: NDArray[np.uint64]) -> list[NDArray[np.int64]]:
+    """Classes with the same signature, in the order in which they come."""
+    _, first, member_of = np.unique(signature[classes], return_index=True, return_inverse=True)
+    in_order = np.argsort(first[member_of], kind="stable")
+    bounds = np.flatnonzero(np.diff(first[member_of][in_order])) + 1
+    return [part for part in np.split(classes[in_order], bounds) if part.size]
+
+
 def _slices(
     labelling: Labelling, class_of: NDArray[np.int64], units: list[NDArray[np.int64]]
 ) -> list[list[ParameterSlice]]:
@@ -160,15 +176,17 @@ def _slices(
 def _frozen_axes(labelling: Labelling, class_of: NDArray[np.int64]) -> tuple[FrozenAxis, ...]:
     """Frozen parameter axes, each with the first reason that reaches it through ties."""
     component = labelling.space.components()
-    reasons: dict[int, str] = {}
-    for entry in labelling.space.freezes:
-        for index in np.unique(component[entry.labels]).tolist():
-            reasons.setdefault(index, entry.reason)
+    freezes = labelling.space.freezes
+    first = np.zeros(component.size, dtype=np.int64)
+    for index, entry in reversed(list(enumerate(freezes))):
+        first[component[entry.labels]] = index
     found = []
     for name, tensor in labelling.parameters.items():
         for axis, labels in enumerate(tensor):
             frozen = labels[(labels > FROZEN) & (class_of[labels] == class_of[FROZEN])]
-            if frozen.size and reasons[int(component[frozen[0]])] != KERNEL_WINDOW:
-                reason = reasons[int(component[frozen[0]])]
+            if not frozen.size:
+                continue
+            reason = freezes[first[component[frozen[0]]]].reason
+            if reason != KERNEL_WINDOW:
                 found.append(FrozenAxis(name, axis, int(labels.size), reason))
     return tuple(found)

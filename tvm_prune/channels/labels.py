@@ -61,6 +61,10 @@ class LabelSpace:
     next_label: int = FROZEN + 1
     ties: list[tuple[AxisLabels, AxisLabels]] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
+    stretched: set[int] = field(default_factory=set)
+    _kept: NDArray[np.bool_] = field(
+        default_factory=lambda: np.zeros(1024, dtype=bool), init=False, repr=False
+    )
 
     def fresh_axis(self, extent: int) -> AxisLabels:
         """New labels for an axis, or the neutral label where the extent is 1."""
@@ -70,23 +74,50 @@ class LabelSpace:
         self.next_label += extent
         return labels
 
+    def stretched_axis(self, extent: int) -> AxisLabels:
+        """New labels for an axis that repeats one position: no weight stands behind them."""
+        labels = self.fresh_axis(extent)
+        self.stretched.add(int(labels[0]))
+        return labels
+
+    def is_stretched(self, axis: AxisLabels) -> bool:
+        """Whether an axis has the labels that :meth:`stretched_axis` gave out."""
+        return int(axis[0]) > FROZEN and int(axis[0]) in self.stretched
+
+    def is_free(self, axis: AxisLabels) -> bool:
+        """Whether some position of an axis may go, as far as is known by now."""
+        labels = axis[axis > FROZEN]
+        return bool(labels.size) and not self._kept_by(labels).all()
+
+    def _kept_by(self, labels: AxisLabels) -> NDArray[np.bool_]:
+        """Whether a freeze named each label; grows with the labels that are given out."""
+        if self.next_label > self._kept.size:
+            self._kept = np.concatenate(
+                [self._kept, np.zeros(2 * self.next_label - self._kept.size, dtype=bool)]
+            )
+        return self._kept[labels]
+
     def tie(self, left: AxisLabels, right: AxisLabels, reason: str) -> None:
         """Make labels at equal positions live or die together.
 
         `reason` names what froze the other side where one side is frozen.
         """
-        comparable = (left != NEUTRAL) & (right != NEUTRAL) & (left != right)
-        left, right = left[comparable], right[comparable]
-        self.freeze(np.where(left == FROZEN, right, left)[(left == FROZEN) | (right == FROZEN)],
-                    reason)  # fmt: skip
-        both = (left != FROZEN) & (right != FROZEN)
-        if both.any():
-            self.ties.append((left[both], right[both]))
+        if left is right:
+            return
+        if min(left.min(initial=1), right.min(initial=1)) <= FROZEN:
+            comparable = (left != NEUTRAL) & (right != NEUTRAL) & (left != right)
+            left, right = left[comparable], right[comparable]
+            free = (left != FROZEN) & (right != FROZEN)
+            self.freeze(np.maximum(left, right)[~free], reason)
+            left, right = left[free], right[free]
+        if left.size:
+            self.ties.append((left, right))
 
     def freeze(self, labels: AxisLabels, reason: str) -> None:
         """Keep these labels whatever the plan; `reason` is shown to the user."""
-        labels = np.unique(labels[labels > FROZEN])
-        if labels.size:
+        labels = labels[labels > FROZEN]
+        if labels.size and not self._kept_by(labels).all():
+            self._kept[labels] = True
             self.freezes.append(Freeze(labels, reason))
 
     def freeze_tensor(self, tensor: Sequence[AxisLabels], reason: str) -> None:

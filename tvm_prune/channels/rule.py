@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +12,34 @@ from tvm import relax
 
 from tvm_prune.channels.labels import AxisLabels, LabelSpace, TensorLabels, kept_positions
 
+AttentionUnit: TypeAlias = Literal["dims", "heads"]
+"""What attention layers lose: dimensions, equally many in every head, or whole heads."""
+
 ValueLabels: TypeAlias = "TensorLabels | tuple[ValueLabels, ...] | None"
 """Labels of an expression: of a tensor, of each field of a tuple, or none for shapes."""
 
 
 @dataclass(frozen=True)
 class OpCall:
-    """One call in the model as a labelling rule sees it."""
+    """One call in the model as a labelling rule sees it.
+
+    Attributes:
+        call: the Relax call.
+        inputs: labels of its arguments.
+        space: the labels of the whole function.
+        where: the op and the variable it is bound to, for reasons.
+        variable: the Relax variable it is bound to.
+        users: the bindings that use each variable of the function.
+        attention: what attention layers lose.
+    """
 
     call: Any
     inputs: tuple[Any, ...]
     space: LabelSpace
     where: str
+    variable: Any
+    users: Mapping[Any, Sequence[Any]]
+    attention: AttentionUnit = "dims"
 
     @property
     def attrs(self) -> Any:
@@ -83,10 +99,19 @@ RewriteRule = Callable[[Rewrite], Any]
 
 @dataclass(frozen=True)
 class OpRule:
-    """How labels pass through an op, and how the op is rebuilt at new extents."""
+    """How labels pass through an op, and how the op is rebuilt.
+
+    Attributes:
+        labels: labels of the output, and the ties between the inputs' labels.
+        rewrite: the op on arguments that have lost channels.
+        masked: the op on dense arguments, its statistics counting kept channels only; None where
+            the op computes every channel by itself. Such ops are the exceptions from the exactness
+            law as it stands: zeros in the place of removed channels would still be counted.
+    """
 
     labels: LabelRule
     rewrite: RewriteRule = same_op
+    masked: RewriteRule | None = None
 
 
 OpTable = Mapping[str, OpRule]

@@ -50,6 +50,7 @@ def plan_for_units(
             GroupWidth(group.name, group.width, int(mask.sum()))
             for group, mask in zip(channels.groups, kept, strict=True)
         ),
+        attention=channels.labelling.attention,
     )
 
 

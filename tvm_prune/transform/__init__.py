@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from tvm_prune.transform.inference_form import inference_form
-from tvm_prune.transform.prune_channels import PruneChannels, mask_parameters, prune_parameters
+from tvm_prune.transform.mask_statistics import MaskStatistics, masked_model
+from tvm_prune.transform.prune_channels import (
+    PruneChannels,
+    mask_parameters,
+    prune_parameters,
+    pruned_model,
+)
 from tvm_prune.transform.schedule_kernels import ScheduleKernels
 
 __all__ = [
+    "MaskStatistics",
     "PruneChannels",
     "ScheduleKernels",
     "inference_form",
     "mask_parameters",
+    "masked_model",
     "prune_parameters",
+    "pruned_model",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tvm_prune.channels.labels import FROZEN, kept_positions
 from tvm_prune.channels.ops import OPS
 from tvm_prune.channels.rule import Rewrite
 from tvm_prune.errors import PlanError
+from tvm_prune.model import Model
 from tvm_prune.plan import PruningPlan
 
 
@@ -38,11 +40,29 @@ class PruneChannels:
 
     def transform_module(self, module: IRModule, _context: Any) -> IRModule:
         """Return the module with a smaller ``main``."""
-        labelling = label(module)
-        kept = _kept_labels(labelling, self.plan)
+        labelling = label(module, attention=self.plan.attention)
+        kept = kept_labels(labelling, self.plan)
         result = module.clone()
         result["main"] = _Replay(labelling, kept).function(module["main"])
         return result
+
+
+def pruned_model(
+    model: Model, plan: PruningPlan, values: Mapping[str, NDArray[Any]] | None = None
+) -> Model:
+    """The model after a plan.
+
+    Args:
+        model: the dense model.
+        plan: what is kept.
+        values: pruned parameter values in place of the dense ones that are kept.
+
+    Raises:
+        PlanError: if the plan does not fit the model.
+    """
+    module = tvm.transform.Sequential([PruneChannels(plan)])(model.module)
+    parameters = prune_parameters(model.parameters, plan) if values is None else values
+    return replace(model, module=module, parameters=parameters)
 
 
 def prune_parameters(
@@ -82,8 +102,12 @@ def mask_parameters(
     return result
 
 
-def _kept_labels(labelling: Labelling, plan: PruningPlan) -> NDArray[np.bool_]:
-    """Which labels stay, shape (labels,)."""
+def kept_labels(labelling: Labelling, plan: PruningPlan) -> NDArray[np.bool_]:
+    """Which labels stay, shape (labels,).
+
+    Raises:
+        PlanError: if the plan does not fit the labels.
+    """
     class_of = labelling.space.classes()
     removed = np.zeros(int(class_of.max()) + 1, dtype=bool)
     for name, axes in plan.kept.items():
@@ -179,7 +203,19 @@ class _Replay:
         emitted = self._call(value, variable) if is_call else self._argument(value)
         leaves = is_dataflow and not isinstance(variable, relax.DataflowVar)
         emit = self.builder.emit_output if leaves else self.builder.emit
-        self.new[variable] = emit(emitted, name_hint=variable.name)
+        self.new[variable] = emit(self._flat(emitted, variable.name), name_hint=variable.name)
+
+    def _flat(self, expr: Any, name: str) -> Any:
+        """Emit what is nested in a rewritten call, so that the call itself gets the old name."""
+        if not isinstance(expr, relax.Call):
+            return expr
+        arguments = [
+            self.builder.emit(self._flat(argument, name), name_hint=f"{name}_part")
+            if isinstance(argument, relax.Call)
+            else argument
+            for argument in expr.args
+        ]
+        return relax.Call(expr.op, arguments, expr.attrs, expr.ty_args)
 
     def _call(self, call: Any, variable: Any) -> Any:
         rule = OPS.get(getattr(call.op, "name", ""))

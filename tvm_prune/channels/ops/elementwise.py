@@ -13,8 +13,11 @@ astype nn.relu nn.gelu nn.gelu_tanh nn.silu nn.leakyrelu nn.softplus nn.selu
 
 BINARY = """
 add subtract multiply divide floor_divide power maximum minimum mod floor_mod equal not_equal
-greater greater_equal less less_equal logical_and logical_or logical_xor
+greater greater_equal less less_equal logical_and logical_or logical_xor atan2 log_add_exp
+bitwise_and bitwise_or bitwise_xor left_shift right_shift
 """.split()
+
+LIKE = ["full_like", "zeros_like", "ones_like"]
 
 
 def broadcast(call: OpCall, operands: list[TensorLabels]) -> TensorLabels:
@@ -44,18 +47,44 @@ def unary(call: OpCall) -> TensorLabels:
 
 
 def elementwise(call: OpCall) -> TensorLabels:
-    """All tensor operands are broadcast together."""
+    """Operands are broadcast together; equal positions are tied.
+
+    A single channel that stretches over many stays.
+    """
     return broadcast(call, [labels for labels in call.inputs if labels is not None])
 
 
 def dropout(call: OpCall) -> tuple[TensorLabels, TensorLabels]:
-    """Dropout returns its input and a mask of the same shape."""
+    """The result and the mask have the labels of the data."""
     return call.tensor(0), call.tensor(0)
 
 
+def per_channel(call: OpCall) -> TensorLabels:
+    """Labels pass through; slopes, scales and zero points follow the axis."""
+    data = call.tensor(0)
+    channels = data[int(call.attrs.axis) % len(data)]
+    for values in call.inputs[1:]:
+        for labels in values:
+            if labels.size == channels.size:
+                call.tie(channels, labels)
+    return data
+
+
+def bucketize(call: OpCall) -> TensorLabels:
+    """Labels pass through.
+
+    Every boundary stays.
+    """
+    call.freeze(call.tensor(1)[0], "is a boundary")
+    return call.tensor(0)
+
+
 ELEMENTWISE: OpTable = {
-    **{f"relax.{name}": OpRule(unary) for name in UNARY},
-    **{f"relax.{name}": OpRule(elementwise) for name in BINARY},
-    "relax.where": OpRule(elementwise),
+    **{f"relax.{name}": OpRule(unary) for name in (*UNARY, *LIKE)},
+    **{f"relax.{name}": OpRule(elementwise) for name in (*BINARY, "where")},
     "relax.nn.dropout": OpRule(dropout),
+    "relax.nn.prelu": OpRule(per_channel),
+    "relax.quantize": OpRule(per_channel),
+    "relax.dequantize": OpRule(per_channel),
+    "relax.bucketize": OpRule(bucketize),
 }
