@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from support.onnx_models import onnx_model, weight
 from tvm.target import Target
 
 from tvm_prune.board import load_board
-from tvm_prune.errors import DataError, VerificationError
+from tvm_prune.errors import DataError, ExportError, VerificationError
 from tvm_prune.export import Bundle, export_shared_library
 from tvm_prune.frontend import load_onnx
 from tvm_prune.model import Model
@@ -82,18 +81,20 @@ def library(model: Model, export: Export) -> Path:
 
 
 def test_a_model_that_computes_what_it_should_is_verified(model: Model, library: Path) -> None:
-    found = verify(library, model, model.parameters, images(8))
+    found = verify(library, {"dense model": model}, images(8))
     assert found.samples == 8
     assert 0 <= found.max_relative_error <= TOLERANCE
-    assert "ONNX Runtime" in found.reference
+    assert found.reference == "ONNX Runtime: dense model"
 
 
 @pytest.mark.parametrize("name", ["conv", "bias", "dense"])
 def test_a_wrong_weight_is_found(name: str, model: Model, library: Path) -> None:
     wrong = {key: value.copy() for key, value in model.parameters.items()}
     wrong[name].flat[-1] += 0.1
-    with pytest.raises(VerificationError, match=r"Output 'y'.*Nothing was written"):
-        verify(library, model, wrong, images(8))
+    with pytest.raises(
+        VerificationError, match=r"Output 'y'.*from the model by.*Nothing was written"
+    ):
+        verify(library, {"model": model.with_parameters(wrong)}, images(8))
 
 
 def test_outputs_that_are_no_numbers_are_not_equal_to_anything(
@@ -102,27 +103,41 @@ def test_outputs_that_are_no_numbers_are_not_equal_to_anything(
     broken = {**model.parameters, "dense": model.parameters["dense"] * np.float32("nan")}
     library = export(model.with_parameters(broken))
     with pytest.raises(VerificationError, match="differs"):
-        verify(library, model, model.parameters, images(2))
+        verify(library, {"model": model}, images(2))
 
 
 def test_models_that_take_more_samples_at_once_than_are_compared_are_verified(
     export: Export,
 ) -> None:
     large = network(batch=24)
-    assert verify(export(large), large, large.parameters, images(50)).samples == 24
+    assert verify(export(large), {"model": large}, images(50)).samples == 24
 
 
-def test_without_an_onnx_form_there_is_nothing_to_verify_against(
-    model: Model, library: Path
+def test_without_an_onnx_form_tvm_itself_is_the_reference(
+    model: Model, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(VerificationError, match="no ONNX form"):
-        verify(library, replace(model, source=None), model.parameters, images(2))
+    def refuse(_model: Model) -> None:
+        raise ExportError("there is no such op")
+
+    monkeypatch.setattr("tvm_prune.verification.to_onnx", refuse)
+    found = verify(library, {"model": model}, images(4))
+    assert found.reference == "TVM without schedules: model"
+    wrong = {**model.parameters, "dense": model.parameters["dense"] + np.float32(0.1)}
+    with pytest.raises(VerificationError):
+        verify(library, {"model": model.with_parameters(wrong)}, images(4))
+
+
+def test_a_model_is_compared_with_every_reference(model: Model, library: Path) -> None:
+    zeros = {**model.parameters, "bias": np.zeros(6, "float32")}
+    references = {"model": model, "other one": model.with_parameters(zeros)}
+    with pytest.raises(VerificationError, match="from the other one"):
+        verify(library, references, images(4))
 
 
 def test_the_reference_uses_the_given_weights_and_leaves_the_model_alone(model: Model) -> None:
     zeroed = {**model.parameters, "dense": np.zeros_like(model.parameters["dense"])}
-    [changed] = reference_outputs(model, zeroed, images(4))
-    [dense] = reference_outputs(model, model.parameters, images(4))
+    [changed] = reference_outputs(model.with_parameters(zeroed), images(4))
+    [dense] = reference_outputs(model, images(4))
     assert changed.shape == dense.shape == (4, 4)
     assert (changed == 0).all()
     assert np.abs(dense).max() > 0.1
@@ -132,7 +147,7 @@ def test_accuracy_is_the_share_of_labels_that_have_the_largest_output(
     model: Model, library: Path
 ) -> None:
     x = images(10)
-    [logits] = reference_outputs(model, model.parameters, x)
+    [logits] = reference_outputs(model, x)
     best = logits.argmax(axis=1)
     wrong = np.where(np.arange(10) < 3, (best + 1) % 4, best)
     for labels, share in [(best, 1.0), (wrong, 0.7), ((best + 1) % 4, 0.0)]:
@@ -144,7 +159,7 @@ def test_samples_that_do_not_fill_a_batch_are_left_out_of_the_accuracy(
     model: Model, library: Path
 ) -> None:
     x = images(5)
-    [logits] = reference_outputs(model, model.parameters, x)
+    [logits] = reference_outputs(model, x)
     labels = np.append(logits.argmax(axis=1), 99)
     data = labelled(model.inputs, {**x, "label": labels})
     assert accuracy(library, model.inputs, data) == 1.0
@@ -183,7 +198,7 @@ def test_a_bundle_computes_outputs_by_name_for_one_sample_or_many(
     for count in (2, 6):
         outputs = run_bundle(bundle, images(count))
         assert set(outputs) == {"y"}
-        [expected] = reference_outputs(model, model.parameters, images(count))
+        [expected] = reference_outputs(model, images(count))
         np.testing.assert_allclose(outputs["y"], expected, rtol=1e-4, atol=1e-5)
 
 

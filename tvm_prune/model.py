@@ -47,7 +47,6 @@ class Model:
         parameters: value of each parameter, by the name it has in the user's file.
         inputs: the model's inputs, in order.
         outputs: the model's outputs, in order.
-        source: the ONNX model with the same parameter names, where the model came from one.
     """
 
     name: str
@@ -55,7 +54,6 @@ class Model:
     parameters: Mapping[str, Array]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    source: Any | None = None
 
     @property
     def parameter_count(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +15,18 @@ import numpy as np
 
 from tvm_prune import __version__
 from tvm_prune.board import Board, cpu_name
+from tvm_prune.errors import ExportError
 from tvm_prune.export import Bundle, write_bundle
 from tvm_prune.latency import ModelError
 from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model, TensorSpec
 from tvm_prune.plan import PruningPlan
 from tvm_prune.report import report_text
+from tvm_prune.to_onnx import to_onnx
 from tvm_prune.tuning import TuningReport
 from tvm_prune.verification import Verification
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class PruneResult:
         dense_parameters: number of weights of the dense model.
         importance_kept: harmonic mean over the groups of the share of importance kept, 0..1.
         model_error: accuracy of the latency model on held-out widths.
-        verification: comparison with the masked dense model.
+        verification: comparison with the masked dense model and with the pruned model as ONNX.
         tuning: what tuning did in this run.
         attempts: predicted and measured latency of every plan that was built.
         library: the compiled model as bytes.
@@ -110,9 +115,17 @@ class PruneResult:
         return report_text(self.to_json())
 
     def save(self, directory: str | Path) -> Bundle:
-        """Write the bundle: compiled model, plan, manifest and report."""
-        directory = Path(directory)
-        return write_bundle(directory, self.library, self.plan, self.report(), self.to_json())
+        """Write the bundle: compiled model, ONNX model, plan, manifest and report."""
+        return write_bundle(
+            Path(directory), self.library, self.plan, self.report(), self.to_json(), self._onnx()
+        )
+
+    def _onnx(self) -> bytes | None:
+        try:
+            return bytes(to_onnx(self.model).SerializeToString())
+        except ExportError as error:
+            logger.warning("the bundle has no ONNX model: %s", error)
+            return None
 
 
 def _cost(measurement: Measurement) -> dict[str, float | int]:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tvm
 from numpy.typing import NDArray
+from tvm import relax
 
 from tvm_prune.board import host_cpu
-from tvm_prune.errors import BundleError, DataError, MeasureError, VerificationError
+from tvm_prune.errors import (
+    BundleError,
+    DataError,
+    ExportError,
+    MeasureError,
+    VerificationError,
+)
 from tvm_prune.export import Bundle
 from tvm_prune.measure import run_executable_batches
 from tvm_prune.model import Model, TensorSpec, bound_inputs, split_batches
 from tvm_prune.recover.layers import activations
+from tvm_prune.to_onnx import to_onnx
+
+logger = logging.getLogger(__name__)
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -39,48 +51,75 @@ class Verification:
     max_relative_error: float
 
 
-def verify(
-    library: Path, dense: Model, masked: Mapping[str, NDArray[Any]], inputs: Arrays
-) -> Verification:
-    """Compare a compiled pruned model with the dense one whose removed slices are zero.
+def verify(library: Path, references: Mapping[str, Model], inputs: Arrays) -> Verification:
+    """Compare a compiled model with others that have to compute the same, in ONNX Runtime.
 
     Args:
-        library: the compiled pruned model.
-        dense: the dense model.
-        masked: its parameters with every removed slice set to zero.
+        library: the compiled model.
+        references: the models to compare with, by what to call them.
         inputs: samples stacked along the first axis of each input.
 
     Raises:
         VerificationError: if an output differs by more than 1e-4 of the largest value.
     """
-    batch = (*dense.inputs[0].shape, 1)[0]
+    specs = next(iter(references.values())).inputs
+    batch = (*specs[0].shape, 1)[0]
     count = -(-SAMPLES // batch) * batch
     few = {name: array[:count] for name, array in inputs.items()}
-    reference = reference_outputs(dense, masked, few)
-    outputs = run_batches(library, dense.inputs, few)
+    outputs = run_batches(library, specs, few)
+    worst, runtimes = 0.0, set()
+    for name, model in references.items():
+        expected, runtime = _reference(model, few)
+        worst = max(worst, _checked_error(name, model, expected, outputs))
+        runtimes.add(runtime)
+    compared = len(few[specs[0].name]) // batch * batch
+    description = f"{', '.join(sorted(runtimes))}: {', '.join(references)}"
+    return Verification(description, compared, worst)
+
+
+def _checked_error(
+    name: str, model: Model, reference: list[NDArray[Any]], outputs: list[NDArray[Any]]
+) -> float:
+    """Largest difference, relative to the largest reference value of its output."""
     worst = 0.0
-    for spec, expected, actual in zip(dense.outputs, reference, outputs, strict=True):
+    for spec, expected, actual in zip(model.outputs, reference, outputs, strict=True):
         scale = float(np.abs(expected).max()) or 1.0
         error = float(np.abs(actual.astype(np.float64) - expected).max()) / scale
         if not error <= TOLERANCE:
             raise VerificationError(
-                f"Output '{spec.name}' of the compiled model differs from the masked dense model "
-                f"by {error:.2e} of its largest value; at most {TOLERANCE:.0e} is allowed. "
+                f"Output '{spec.name}' of the compiled model differs from the {name} by "
+                f"{error:.2e} of its largest value; at most {TOLERANCE:.0e} is allowed. "
                 "Nothing was written; please report this model."
             )
         worst = max(worst, error)
-    compared = len(few[dense.inputs[0].name]) // batch * batch
-    return Verification("ONNX Runtime, zero-masked dense model", compared, worst)
+    return worst
 
 
-def reference_outputs(
-    model: Model, parameters: Mapping[str, NDArray[Any]], inputs: Arrays
-) -> list[NDArray[Any]]:
-    """Outputs of the dense model with other parameter values, computed by ONNX Runtime."""
-    if model.source is None:
-        raise VerificationError(f"The model '{model.name}' has no ONNX form to verify against.")
+def _reference(model: Model, inputs: Arrays) -> tuple[list[NDArray[Any]], str]:
+    """Outputs of a model, and what computed them."""
+    try:
+        return reference_outputs(model, inputs), "ONNX Runtime"
+    except ExportError as error:
+        logger.info("verifying with TVM instead of ONNX Runtime: %s", error)
+    machine = relax.VirtualMachine(tvm.compile(model.bound(), "llvm"), tvm.cpu())
+    outputs = []
+    for batch in split_batches(model.inputs, inputs):
+        result = machine["main"](*(tvm.runtime.tensor(batch[spec.name]) for spec in model.inputs))
+        outputs.append([result] if len(model.outputs) == 1 else list(result))
+    stacked = [
+        np.concatenate([part.numpy() for part in parts]) for parts in zip(*outputs, strict=True)
+    ]
+    return stacked, "TVM without schedules"
+
+
+def reference_outputs(model: Model, inputs: Arrays) -> list[NDArray[Any]]:
+    """Outputs of a model for stacked samples, computed by ONNX Runtime.
+
+    Raises:
+        ExportError: if ONNX cannot express the model.
+    """
     names = [spec.name for spec in model.outputs]
-    return activations(model.source, parameters, names, split_batches(model.inputs, inputs))
+    return activations(to_onnx(model), {}, names, split_batches(model.inputs, inputs))
 
 
 def run_batches(library: Path, specs: tuple[TensorSpec, ...], inputs: Arrays) -> list[NDArray[Any]]:

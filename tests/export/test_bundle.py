@@ -13,7 +13,7 @@ import pytest
 from tvm_prune.errors import BundleError
 from tvm_prune.export import Bundle, read_bundle, write_bundle
 from tvm_prune.export import bundle as bundle_module
-from tvm_prune.export.bundle import FORMAT, LIBRARY, MANIFEST, PLAN, REPORT, sha256
+from tvm_prune.export.bundle import FORMAT, LIBRARY, MANIFEST, ONNX, PLAN, REPORT, sha256
 from tvm_prune.model import TensorSpec
 from tvm_prune.plan import GroupWidth, PruningPlan
 
@@ -52,6 +52,22 @@ def test_what_is_written_is_read(bundle: Bundle) -> None:
     assert read.outputs == (TensorSpec("y", (1, 10), "float32"),)
     assert read.manifest["note"] == "µs"
     assert read.manifest["format"] == FORMAT
+
+
+def test_a_bundle_with_an_onnx_model_guards_it_like_the_rest(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path, b"code", PRUNING, "report", DESCRIPTION, b"onnx model")
+    assert (read_bundle(tmp_path).directory / ONNX).read_bytes() == b"onnx model"
+    assert bundle.manifest["files"][ONNX] == sha256(tmp_path / ONNX)
+    (tmp_path / ONNX).write_bytes(b"another model")
+    with pytest.raises(BundleError, match=r"model\.onnx is not the file"):
+        read_bundle(tmp_path)
+
+
+def test_a_bundle_without_an_onnx_model_leaves_none_of_an_older_one(tmp_path: Path) -> None:
+    write_bundle(tmp_path, b"code", PRUNING, "report", DESCRIPTION, b"onnx model")
+    write(tmp_path)
+    assert not (tmp_path / ONNX).exists()
+    read_bundle(tmp_path)
 
 
 def test_the_manifest_holds_the_hash_of_every_other_file(bundle: Bundle) -> None:

@@ -180,13 +180,17 @@ def test_the_json_form_of_an_inspection_is_json(model: Model) -> None:
 
 
 def test_an_inspection_names_barriers() -> None:
-    body = "a = Conv(x, one) c = CumSum(a, axis) y = Conv(c, two)"
+    body = """
+        a = Conv(x, one)
+        r = Resize <coordinate_transformation_mode="align_corners", mode="linear"> (a, , , sizes)
+        y = Conv(r, two)
+    """
     weights = {
-        "one": weight(6, 3, 1, 1),
-        "two": weight(2, 6, 1, 1),
-        "axis": np.array(1, dtype="int64"),
+        "one": weight(6, 3, 1),
+        "two": weight(2, 6, 1),
+        "sizes": np.array([1, 6, 16], dtype="int64"),
     }
-    barred = load_onnx(onnx_model(body, weights))
+    barred = load_onnx(onnx_model(body, weights, inputs="float[1,3,8] x"))
     channels = find_channels(barred.module)
     [barrier] = channels.labelling.barriers
     assert f"{barrier.op} occurs 1 time" in inspection_text(barred, channels)

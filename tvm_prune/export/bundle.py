@@ -18,6 +18,7 @@ LIBRARY = "model.so"
 PLAN = "plan.json"
 MANIFEST = "manifest.json"
 REPORT = "report.txt"
+ONNX = "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def write_bundle(
     plan: PruningPlan,
     report: str,
     manifest: Mapping[str, Any],
+    onnx_model: bytes | None = None,
 ) -> Bundle:
     """Write an output directory; the manifest comes last, so an unfinished one is never valid.
 
@@ -63,16 +65,21 @@ def write_bundle(
         plan: the pruning plan.
         report: text for people.
         manifest: what to record besides the files' hashes.
+        onnx_model: the pruned model as ONNX, where ONNX can express it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MANIFEST).unlink(missing_ok=True)
     (directory / LIBRARY).write_bytes(library)
     plan.save(directory / PLAN)
     (directory / REPORT).write_text(report, encoding="utf-8")
+    (directory / ONNX).unlink(missing_ok=True)
+    if onnx_model is not None:
+        (directory / ONNX).write_bytes(onnx_model)
+    names = [LIBRARY, PLAN, REPORT] + ([ONNX] if onnx_model is not None else [])
     complete = {
         "format": FORMAT,
         **manifest,
-        "files": {name: sha256(directory / name) for name in (LIBRARY, PLAN, REPORT)},
+        "files": {name: sha256(directory / name) for name in names},
     }
     text = json.dumps(complete, indent=2) + "\n"
     (directory / MANIFEST).write_text(text, encoding="utf-8")
@@ -100,7 +107,7 @@ def read_bundle(directory: Path) -> Bundle:
         raise BundleError(f"{path} is damaged ({error!r}); prune the model again.") from error
     if version != FORMAT:
         raise BundleError(f"{path} has format {version}, but this version reads {FORMAT}.")
-    for name in (LIBRARY, PLAN, REPORT):
+    for name in {LIBRARY: None, PLAN: None, REPORT: None, **files}:
         _check_file(directory / name, files.get(name))
     return Bundle(directory, manifest)
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from tvm_prune.model import Array
 
+DENSE = frozenset({"Gemm", "MatMul"})
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -22,6 +24,8 @@ class Layer:
     Attributes:
         node: the ONNX node.
         weight: name of its weight.
+        axes: output and input axis of the weight.
+        output: name of the activation it writes, its bias added.
         bias: name of its bias, or of the running mean of the batch norm that follows it.
         bias_sign: +1 for a bias, -1 for a running mean, which is subtracted.
         attributes: the node's attributes.
@@ -29,6 +33,8 @@ class Layer:
 
     node: onnx.NodeProto
     weight: str
+    axes: tuple[int, int]
+    output: str
     bias: str | None
     bias_sign: int
     attributes: Mapping[str, Any]
@@ -39,56 +45,79 @@ class Layer:
         return str(self.node.input[0])
 
     @property
-    def output(self) -> str:
-        """Name of the activation it writes."""
-        return str(self.node.output[0])
-
-    @property
-    def axes(self) -> tuple[int, int]:
-        """Output and input axis of the weight."""
-        rows_first = self.is_convolution or self.attributes.get("transB", 0)
-        return (0, 1) if rows_first else (1, 0)
-
-    @property
     def is_convolution(self) -> bool:
         """Whether it is a convolution."""
         return bool(self.node.op_type == "Conv")
 
 
 def find_layers(model: onnx.ModelProto) -> list[Layer]:
-    """Ungrouped two-dimensional convolutions and dense layers, in program order."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    norms = {
-        node.input[0]: node.input[3]
-        for node in model.graph.node
-        if node.op_type == "BatchNormalization"
-    }
-    layers = []
-    for node in model.graph.node:
-        if node.op_type not in ("Conv", "Gemm") or node.input[1] not in weights:
-            continue
+    """Ungrouped two-dimensional convolutions and dense layers, in program order.
+
+    A weight that several layers share is left out: what suits one of them need not suit the others.
+    """
+    return list(filter(None, map(_Finder(model).layer, model.graph.node)))
+
+
+class _Finder:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+        self.made_by = {name: node for node in model.graph.node for name in node.output}
+        self.read_by: dict[str, list[onnx.NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self.read_by.setdefault(name, []).append(node)
+
+    def layer(self, node: onnx.NodeProto) -> Layer | None:
+        """The layer that a node is, if it is one."""
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if not _supported(node, attributes, weights[node.input[1]]):
-            continue
-        bias, sign = node.input[2] if len(node.input) > 2 and node.input[2] else None, 1
-        if bias is None and node.output[0] in norms:
-            bias, sign = norms[node.output[0]], -1
-        layer = Layer(node, node.input[1], bias, sign, attributes)
-        if bias is None or _one_an_output(weights.get(bias), weights[layer.weight], layer):
-            layers.append(layer)
-    return layers
+        found = self._weight(node, attributes)
+        if found is None or not _supported(node, attributes, self.weights[found[0]]):
+            return None
+        weight, axes = found
+        output, bias, sign = self._bias(node)
+        outputs = self.weights[weight][axes[0]]
+        if bias is not None and math.prod(self.weights.get(bias, ())) != outputs:
+            return None
+        return Layer(node, weight, axes, output, bias, sign, attributes)
+
+    def _weight(
+        self, node: onnx.NodeProto, attributes: Mapping[str, Any]
+    ) -> tuple[str, tuple[int, int]] | None:
+        """Name of a layer's weight and its output and input axis."""
+        if node.op_type != "Conv" and node.op_type not in DENSE:
+            return None
+        name, rows_first = node.input[1], node.op_type == "Conv" or attributes.get("transB", 0)
+        maker = self.made_by.get(name)
+        if maker is not None and maker.op_type == "Transpose":
+            name, rows_first = maker.input[0], not rows_first
+        is_matrix_or_direct = name == node.input[1] or len(self.weights.get(name, ())) == 2
+        if name not in self.weights or len(self.read_by[name]) > 1 or not is_matrix_or_direct:
+            return None
+        return name, (0, 1) if rows_first else (1, 0)
+
+    def _bias(self, node: onnx.NodeProto) -> tuple[str, str | None, int]:
+        """Output of a layer, and what is added to it: its own bias, or that of the next node."""
+        output = node.output[0]
+        if len(node.input) > 2 and node.input[2]:
+            return output, node.input[2], 1
+        [reader, *others] = self.read_by.get(output, [None])
+        if others or reader is None:
+            return output, None, 1
+        if reader.op_type == "BatchNormalization":
+            return output, reader.input[3], -1
+        if reader.op_type == "Add" and node.op_type in DENSE:
+            addend = next((name for name in reader.input if name != output), "")
+            if len(self.weights.get(addend, ())) == 1 and len(self.read_by[addend]) == 1:
+                return reader.output[0], addend, 1
+        return output, None, 1
 
 
-def _one_an_output(bias: Any | None, weight: Any, layer: Layer) -> bool:
-    return bias is not None and math.prod(bias.dims) == weight.dims[layer.axes[0]]
-
-
-def _supported(node: onnx.NodeProto, attributes: Mapping[str, Any], weight: Any) -> bool:
-    if node.op_type == "Gemm":
+def _supported(node: onnx.NodeProto, attributes: Mapping[str, Any], shape: tuple[int, ...]) -> bool:
+    if node.op_type in DENSE:
         plain = attributes.get("alpha", 1.0) == 1.0 and attributes.get("beta", 1.0) == 1.0
-        return bool(plain and not attributes.get("transA", 0))
+        return bool(plain and not attributes.get("transA", 0) and len(shape) == 2)
     padding = attributes.get("auto_pad", b"NOTSET")
-    return len(weight.dims) == 4 and attributes.get("group", 1) == 1 and padding == b"NOTSET"
+    return len(shape) == 4 and attributes.get("group", 1) == 1 and padding == b"NOTSET"
 
 
 def activations(
@@ -97,7 +126,14 @@ def activations(
     names: Sequence[str],
     batches: Sequence[Mapping[str, Array]],
 ) -> list[Array]:
-    """Activations of a model with the given parameter values, one stacked array a name."""
+    """Activations of a model, one stacked array a name.
+
+    Args:
+        model: the ONNX model.
+        parameters: values in place of those of its initializers.
+        names: tensors of its graph.
+        batches: inputs, one batch after the other.
+    """
     given = {value.name for value in model.graph.input}
     computed = [name for name in names if name not in given]
     session = _exposing(model, parameters, computed) if computed else None
@@ -134,27 +170,28 @@ def choose_positions(
     layer: Layer, output: Array, most: int, generator: np.random.Generator
 ) -> Positions:
     """Random output positions of a layer, equally many from every sample, samples in order."""
-    height, width = output.shape[2:] if layer.is_convolution else (1, 1)
-    samples = output.shape[0]
-    count = max(1, min(height * width, most // samples))
-    cells = np.concatenate([generator.permutation(height * width)[:count] for _ in range(samples)])
-    return np.repeat(np.arange(samples), count), cells // width, cells % width
+    is_image = layer.is_convolution
+    height, width = output.shape[2:] if is_image else (math.prod(output.shape[1:-1]), 1)
+    samples = np.arange(len(output))
+    if len(samples) > most:
+        samples = np.sort(generator.permutation(samples)[:most])
+    count = max(1, min(height * width, most // len(samples)))
+    cells = np.concatenate([generator.permutation(height * width)[:count] for _ in samples])
+    return np.repeat(samples, count), cells // width, cells % width
 
 
 def patches(
     layer: Layer,
     data: Array,
     kernel: tuple[int, ...],
-    channels: NDArray[np.int64],
     positions: Positions,
 ) -> NDArray[np.float64]:
     """What a layer computes some of its outputs from.
 
     Args:
         layer: a convolution or dense layer.
-        data: its input, (n, channels, height, width) or (n, features).
+        data: its input, (n, channels, height, width) or (n, ..., features).
         kernel: shape of its weight.
-        channels: input channels to look at.
         positions: output positions.
 
     Returns:
@@ -162,11 +199,11 @@ def patches(
     """
     sample, row, column = positions
     if not layer.is_convolution:
-        return data[:, channels][sample].astype(np.float64)
+        return _rows(data)[sample, row].astype(np.float64)
     top, left, bottom, right = layer.attributes.get("pads", [0, 0, 0, 0])
     strides = layer.attributes.get("strides", [1, 1])
     dilations = layer.attributes.get("dilations", [1, 1])
-    padded = np.pad(data[:, channels], ((0, 0), (0, 0), (top, bottom), (left, right)))
+    padded = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)))
     spans = [(size - 1) * step + 1 for size, step in zip(kernel[2:], dilations, strict=True)]
     windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(2, 3))
     chosen = windows[sample, :, row * strides[0], column * strides[1]]
@@ -179,5 +216,10 @@ def targets(
 ) -> NDArray[np.float64]:
     """Some outputs of a layer, (positions, channels)."""
     sample, row, column = positions
-    chosen = output[sample, :, row, column] if layer.is_convolution else output[sample]
+    chosen = output[sample, :, row, column] if layer.is_convolution else _rows(output)[sample, row]
     return chosen[:, channels].astype(np.float64)
+
+
+def _rows(data: Array) -> Array:
+    """(n, ..., features) as (n, rows, features)."""
+    return data.reshape(len(data), -1, data.shape[-1])

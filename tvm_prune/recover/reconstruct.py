@@ -13,8 +13,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from tvm_prune.errors import ExportError
 from tvm_prune.model import Array, Model, split_batches
 from tvm_prune.plan import PruningPlan
 from tvm_prune.recover.layers import (
@@ -26,7 +28,8 @@ from tvm_prune.recover.layers import (
     patches,
     targets,
 )
-from tvm_prune.transform import mask_parameters, prune_parameters
+from tvm_prune.to_onnx import to_onnx
+from tvm_prune.transform import prune_parameters, pruned_model
 
 logger = logging.getLogger(__name__)
 
@@ -45,60 +48,65 @@ def reconstruct(
     are no closer to the dense model's, those are returned.
 
     Args:
-        model: the dense model, loaded from ONNX.
+        model: the dense model.
         plan: what is kept.
         calibration: unlabelled samples stacked along the first axis, by input name.
         seed: seed of the choice of output positions.
     """
     plain = prune_parameters(model.parameters, plan)
-    if model.source is None:
+    try:
+        dense, pruned = to_onnx(model), to_onnx(pruned_model(model, plan))
+    except ExportError as error:
+        logger.warning("the weights stay as they are: %s", error)
         return plain
     batches = split_batches(model.inputs, calibration)
-    layers = [layer for layer in find_layers(model.source) if layer.weight in plan.kept]
-    wanted = _dense_outputs(layers, model, plan, batches, np.random.default_rng(seed))
+    layers = [layer for layer in find_layers(dense) if layer.weight in plan.kept]
+    wanted = _dense_outputs(layers, dense, plan, batches, np.random.default_rng(seed))
     recovered = dict(plain)
     for layer in layers:
-        _refit(layer, model, plan, recovered, batches, wanted[layer.output])
+        _refit(layer, pruned, recovered, batches, wanted[layer.output])
     held_out = batches[int(len(batches) * FIT_SHARE) :] or batches
-    before, after = (_output_error(model, plan, values, held_out) for values in (plain, recovered))
+    names = [spec.name for spec in model.outputs]
+    outputs = activations(dense, {}, names, held_out)
+    before, after = (
+        _difference(outputs, activations(pruned, values, names, held_out))
+        for values in (plain, recovered)
+    )
     logger.info("recovery: output error on held-out samples %.4g -> %.4g", before, after)
     return recovered if after < before else plain
 
 
 def _dense_outputs(
     layers: Sequence[Layer],
-    model: Model,
+    dense: onnx.ModelProto,
     plan: PruningPlan,
     batches: Sequence[Mapping[str, Array]],
     generator: np.random.Generator,
 ) -> dict[str, tuple[Positions, NDArray[np.float64]]]:
     """What the dense layers compute for their kept channels, at random output positions."""
     names = [layer.output for layer in layers]
-    outputs = activations(model.source, model.parameters, names, batches)
+    outputs = activations(dense, {}, names, batches)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in dense.graph.initializer}
     result = {}
     for layer, output in zip(layers, outputs, strict=True):
         positions = choose_positions(layer, output, ROWS, generator)
-        rows = _kept(plan, layer.weight, layer.axes[0], model.parameters[layer.weight].shape)
+        rows = _kept(plan, layer.weight, layer.axes[0], shapes[layer.weight])
         result[layer.output] = positions, targets(layer, output, rows, positions)
     return result
 
 
 def _refit(
     layer: Layer,
-    model: Model,
-    plan: PruningPlan,
+    pruned: onnx.ModelProto,
     values: dict[str, Array],
     batches: Sequence[Mapping[str, Array]],
     wanted: tuple[Positions, NDArray[np.float64]],
 ) -> None:
     """Replace one layer's weight and bias in `values`."""
     positions, outputs = wanted
-    shape = model.parameters[layer.weight].shape
-    masked = mask_parameters(model.parameters, plan, values)
-    [data] = activations(model.source, masked, [layer.data], batches)
-    columns = _kept(plan, layer.weight, layer.axes[1], shape)
-    inputs = patches(layer, data, shape, columns, positions)
     old = values[layer.weight]
+    [data] = activations(pruned, values, [layer.data], batches)
+    inputs = patches(layer, data, old.shape, positions)
     matrix = old.reshape(old.shape[0], -1) if layer.axes == (0, 1) else old.T
     offset = np.broadcast_to(_offset(layer, values), (outputs.shape[1],)).astype(np.float64)
     fitted, shift = _ridge(inputs, outputs, matrix.astype(np.float64), offset, layer)
@@ -166,15 +174,6 @@ def _mean_square(values: NDArray[np.float64]) -> float:
     return float((values**2).mean())
 
 
-def _output_error(
-    model: Model,
-    plan: PruningPlan,
-    values: Mapping[str, Array],
-    batches: Sequence[Mapping[str, Array]],
-) -> float:
-    """Mean squared difference from the dense model's outputs."""
-    names = [spec.name for spec in model.outputs]
-    dense = activations(model.source, model.parameters, names, batches)
-    masked = mask_parameters(model.parameters, plan, values)
-    pruned = activations(model.source, masked, names, batches)
-    return float(sum(((a - b) ** 2).mean() for a, b in zip(dense, pruned, strict=True)))
+def _difference(left: Sequence[Array], right: Sequence[Array]) -> float:
+    """Mean squared difference, summed over the outputs."""
+    return float(sum(((a - b) ** 2).mean() for a, b in zip(left, right, strict=True)))

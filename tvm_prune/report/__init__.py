@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tvm_prune.report.inspection import inspection_json, inspection_text
 from tvm_prune.report.listing import boards_text, outputs_text
+from tvm_prune.report.supported_ops import supported_ops_json, supported_ops_text
 from tvm_prune.report.text import report_text
 
 __all__ = [
@@ -12,4 +13,6 @@ __all__ = [
     "inspection_text",
     "outputs_text",
     "report_text",
+    "supported_ops_json",
+    "supported_ops_text",
 ]
