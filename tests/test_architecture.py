@@ -22,18 +22,18 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "pipeline workflow",
         "search result",
         "whole_models",
-        "compilation session verification reachability console",
-        "planner transform measure export report recover frontend",
+        "compilation session verification reachability console arguments",
+        "planner transform measure export report recover frontend torch",
         "latency importance",
         "tuning",
-        "channels",
+        "channels operations to_onnx",
         "model plan board budget measurement settings progress",
         "errors",
     )
 )
 """From high to low; a module may import its own part and the layers below."""
 
-SAME_LEVEL = {("frontend", "transform"), ("recover", "transform")}
+SAME_LEVEL = {("frontend", "transform"), ("report", "transform"), ("recover", "transform")}
 """Imports inside one layer, from left to right."""
 
 MAX_FILE_LINES = 300
@@ -121,7 +121,10 @@ def test_functions_are_short(path: Path) -> None:
 
 def test_importing_the_package_stays_light() -> None:
     heavy = ("torch", "matplotlib", "pandas", "tvm.s_tir.tensor_intrin.cuda")
-    code = f"import sys, tvm_prune; print([m for m in {heavy!r} if m in sys.modules])"
+    code = (  # TVM itself imports torch where it is installed
+        "import sys, tvm; own = set(sys.modules); import tvm_prune; "
+        f"print([m for m in {heavy!r} if m in sys.modules and m not in own])"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -30,6 +30,9 @@ __version__ = "0.1.0"
 
 __all__ = ["CRITERIA", "PruneResult", "PruningPlan", "Settings", "load", "prune", "transform"]
 
+_PACKAGES = ("torch", "transform")
+"""Subpackages; `torch` is not in ``__all__``, where it would shadow torch itself."""
+
 _HOMES = {
     "CRITERIA": "tvm_prune.importance",
     "PruneResult": "tvm_prune.result",
@@ -42,8 +45,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: measuring workers need none of them."""
-    if name == "transform":
-        return importlib.import_module("tvm_prune.transform")
+    if name in _PACKAGES:
+        return importlib.import_module(f"tvm_prune.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'tvm_prune' has no attribute '{name}'")

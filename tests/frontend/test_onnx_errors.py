@@ -11,6 +11,7 @@ from support.onnx_models import onnx_model, weight
 
 from tvm_prune.errors import ModelError
 from tvm_prune.frontend import load_onnx
+from tvm_prune.frontend.onnx_unsupported import refuse_unsupported
 
 
 def model(inputs: str = "float[1,3,8,8] x") -> onnx.ModelProto:
@@ -109,6 +110,79 @@ def test_an_operator_that_tvm_lacks_is_named_with_its_node() -> None:
     text = message(proto)
     assert "Det (node 'determinant')" in text
     assert "TVM cannot import" in text
+
+
+RECURRENT = "y, h, c = LSTM <hidden_size=4> (x, w, r)"
+UNSUPPORTED = {
+    "LSTM": (RECURRENT, "float[5,1,3] x", "cut the model before that node"),
+    "GRU": ("y, h = GRU <hidden_size=4> (x, w, r)", "float[5,1,3] x", "cut the model"),
+    "RNN": ("y, h = RNN <hidden_size=4> (x, w, r)", "float[5,1,3] x", "cut the model"),
+    "ConvInteger": ("y = ConvInteger(x, w)", "uint8[1,3,8,8] x", "in floating point"),
+    "QLinearConv": ("y = QLinearConv(x, s, z, w, s, z, s, z)", "uint8[1,3,8,8] x", "quantize"),
+    "StringNormalizer": ("y = StringNormalizer(x)", "string[3] x", "inputs are prepared"),
+}
+
+
+@pytest.mark.parametrize("op", UNSUPPORTED)
+def test_what_no_simplifier_can_remove_is_named_at_once(
+    op: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_args: object, **_options: object) -> None:
+        raise AssertionError("the model was simplified first")
+
+    monkeypatch.setattr("tvm_prune.frontend.onnx.simplified_forms", never)
+    body, inputs, way_out = UNSUPPORTED[op]
+    proto = onnx_model(body, inputs=inputs, check=False)
+    proto.graph.node[0].name = "the_layer"
+    weights = set(proto.graph.node[0].input) - {"x"}
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.zeros((1, 1)), name) for name in weights
+    )
+    text = message(proto)
+    assert f"{op} (node 'the_layer')" in text
+    assert way_out in text
+
+
+def test_a_loop_inside_a_branch_is_named() -> None:
+    proto = onnx_model("y = Relu(x)")
+    inner = onnx.helper.make_graph(
+        [onnx.helper.make_node("Loop", ["x"], ["i"], "roll")], "g", [], []
+    )
+    branch = onnx.helper.make_graph(
+        [onnx.helper.make_node("If", ["x"], ["j"], then_branch=inner, else_branch=inner)],
+        "g",
+        [],
+        [],
+    )
+    outer = onnx.helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    proto.graph.node[0].CopyFrom(outer)
+    with pytest.raises(ModelError, match=r"Loop \(node 'roll'\).*unrolled"):
+        refuse_unsupported(proto, "net")
+
+
+def test_an_operator_of_another_domain_is_named_with_its_domain() -> None:
+    proto = onnx_model("y = Relu(x)")
+    proto.graph.node[0].domain = "my.company"
+    proto.graph.node[0].name = "special"
+    proto.opset_import.append(onnx.helper.make_opsetid("my.company", 1))
+    text = message(proto)
+    assert "my.company::Relu (node 'special')" in text
+    assert "standard ONNX operators" in text
+
+
+def test_an_input_that_is_no_tensor() -> None:
+    proto = onnx_model("y = Relu(x)")
+    tensor = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [1])
+    proto.graph.input[0].type.CopyFrom(onnx.helper.make_sequence_type_proto(tensor))
+    with pytest.raises(ModelError, match="Input 'x' of the model 'net' is a sequence"):
+        refuse_unsupported(proto, "net")
+
+
+@pytest.mark.parametrize("extent", [0, -1])
+def test_a_shape_without_positions(extent: int) -> None:
+    text = message(model(), {"x": (extent, 3, 8, 8)})
+    assert f"[{extent}, 3, 8, 8]" in text
+    assert "from 1 on" in text
 
 
 def test_a_failing_load_leaves_the_callers_model_alone() -> None:

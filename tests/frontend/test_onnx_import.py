@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from support.evaluate import evaluate
+from support.agreement import assert_same_results
 from support.onnx_models import Array, constant_nodes, light, onnx_model, weight
 
 from tvm_prune.channels import Channels, find_channels
@@ -43,33 +42,6 @@ CNN_WEIGHTS: Mapping[str, Array] = {
 }
 
 
-def reference(proto: onnx.ModelProto | str, inputs: Mapping[str, Array]) -> list[Array]:
-    source = proto if isinstance(proto, str) else proto.SerializeToString()
-    session = onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
-    return list(session.run(None, dict(inputs)))
-
-
-def copy_of(proto: onnx.ModelProto) -> onnx.ModelProto:
-    result = onnx.ModelProto()
-    result.CopyFrom(proto)
-    return result
-
-
-def assert_same_as_onnxruntime(proto: onnx.ModelProto, **load: Any) -> Model:
-    model = load_onnx(copy_of(proto), **load)
-    (spec,) = model.inputs
-    x = np.random.default_rng(0).standard_normal(spec.shape).astype(spec.dtype)
-    expected = reference(proto, {spec.name: x})
-    actual = evaluate(model.module, x, model.parameters)
-    assert len(actual) == len(expected) == len(model.outputs)
-    for got, want, output in zip(actual, expected, model.outputs, strict=True):
-        assert got.shape == output.shape
-        scale = np.abs(want).max()
-        assert scale > 1e-4
-        np.testing.assert_allclose(got, want, rtol=0, atol=1e-4 * scale)
-    return model
-
-
 def channels_of(model: Model) -> Channels:
     channels = find_channels(model.module)
     assert not channels.labelling.barriers
@@ -77,7 +49,7 @@ def channels_of(model: Model) -> Channels:
 
 
 def test_a_small_cnn_computes_what_onnxruntime_computes() -> None:
-    model = assert_same_as_onnxruntime(onnx_model(CNN, CNN_WEIGHTS))
+    model = assert_same_results(onnx_model(CNN, CNN_WEIGHTS))
     assert model.name == "net"
     assert [(spec.name, spec.shape) for spec in model.inputs] == [("x", (1, 3, 8, 8))]
     assert [(spec.name, spec.shape) for spec in model.outputs] == [("y", (1, 5))]
@@ -116,12 +88,12 @@ WITHOUT_WEIGHTS = {
 @pytest.mark.parametrize(("body", "opset"), WITHOUT_WEIGHTS.values(), ids=WITHOUT_WEIGHTS)
 def test_activations_and_pools_compute_the_same(body: str, opset: int) -> None:
     outputs = "y,z" if "z =" in body else "y"
-    model = assert_same_as_onnxruntime(onnx_model(body, opset=opset, outputs=outputs))
+    model = assert_same_results(onnx_model(body, opset=opset, outputs=outputs))
     channels_of(model)
 
 
 def test_a_light_model_computes_what_onnxruntime_computes() -> None:
-    assert_same_as_onnxruntime(onnx.load(light("squeezenet")))
+    assert_same_results(onnx.load(light("squeezenet")))
 
 
 def clipped(low: float, high: float | None) -> onnx.ModelProto:
@@ -138,13 +110,13 @@ def clipped(low: float, high: float | None) -> onnx.ModelProto:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-0.25, 0.25), (0.0, None)])
 def test_clip_with_tensor_bounds_lets_channels_pass(low: float, high: float | None) -> None:
-    model = assert_same_as_onnxruntime(clipped(low, high))
+    model = assert_same_results(clipped(low, high))
     assert [group.width for group in channels_of(model).groups] == [8]
 
 
 @pytest.mark.parametrize("opset", [6, 10])
 def test_clip_with_attributes_lets_channels_pass(opset: int) -> None:
-    model = assert_same_as_onnxruntime(
+    model = assert_same_results(
         onnx_model(
             "a = Conv(x, w1) b = Clip <min=0.0, max=0.5> (a) y = Conv(b, w2)",
             {"w1": weight(8, 3, 1, 1), "w2": weight(4, 8, 1, 1)},
@@ -168,13 +140,13 @@ def two_branches(second: str) -> onnx.ModelProto:
 
 
 def test_a_weight_that_two_layers_share_becomes_two_parameters() -> None:
-    model = assert_same_as_onnxruntime(two_branches("zeros"))
+    model = assert_same_results(two_branches("zeros"))
     assert {"zeros", "zeros#2"} <= set(model.parameters)
     assert [group.width for group in channels_of(model).groups] == [8, 8]
 
 
 def test_weights_as_constant_nodes_are_parameters_of_the_same_name() -> None:
-    model = assert_same_as_onnxruntime(constant_nodes(onnx_model(CNN, CNN_WEIGHTS)))
+    model = assert_same_results(constant_nodes(onnx_model(CNN, CNN_WEIGHTS)))
     assert set(model.parameters) == set(CNN_WEIGHTS)
     assert [group.width for group in channels_of(model).groups] == [8]
 
@@ -186,7 +158,7 @@ def test_constant_nodes_are_found_when_the_simplifier_fails(
         raise RuntimeError("a bug of the simplifier")
 
     monkeypatch.setattr("onnxslim.slim", fail)
-    model = assert_same_as_onnxruntime(constant_nodes(onnx_model(CNN, CNN_WEIGHTS)))
+    model = assert_same_results(constant_nodes(onnx_model(CNN, CNN_WEIGHTS)))
     assert set(model.parameters) == set(CNN_WEIGHTS)
 
 
@@ -199,7 +171,7 @@ def test_the_shape_of_a_reshape_is_no_parameter() -> None:
             "target": np.array([1, -1]),
         },
     )
-    model = assert_same_as_onnxruntime(proto)
+    model = assert_same_results(proto)
     assert set(model.parameters) == {"w1", "w2"}
     assert [group.width for group in channels_of(model).groups] == [8]
 
@@ -216,7 +188,7 @@ def test_weights_listed_among_the_inputs_are_parameters() -> None:
 
 def test_a_dynamic_batch_is_fixed_by_the_given_shape() -> None:
     proto = onnx_model(CNN, CNN_WEIGHTS, inputs="float[batch,3,8,8] x")
-    model = assert_same_as_onnxruntime(proto, shapes={"x": (2, 3, 8, 8)})
+    model = assert_same_results(proto, shapes={"x": (2, 3, 8, 8)})
     assert model.outputs[0].shape == (2, 5)
 
 
@@ -224,6 +196,6 @@ def test_a_sum_of_three_becomes_additions_that_tie_its_operands() -> None:
     weights = {f"w{scale}": weight(8, 3, 1, 1) * (1 + scale) for scale in range(3)}
     weights["last"] = weight(4, 8, 1, 1)
     body = "a = Conv(x, w0) b = Conv(x, w1) c = Conv(x, w2) s = Sum(a, b, c) y = Conv(s, last)"
-    model = assert_same_as_onnxruntime(onnx_model(body, weights))
+    model = assert_same_results(onnx_model(body, weights))
     (group,) = channels_of(model).groups
     assert {entry.parameter for entry in group.slices} == set(weights)
