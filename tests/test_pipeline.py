@@ -27,7 +27,7 @@ from tvm_prune.measurement import Artifact, Failure, Measurement
 from tvm_prune.model import Model
 from tvm_prune.pipeline import register_with_tvm
 from tvm_prune.plan import PruningPlan
-from tvm_prune.transform import PruneChannels, mask_parameters, prune_parameters
+from tvm_prune.transform import PruneChannels, masked_model, prune_parameters
 from tvm_prune.transform.schedule_kernels import ScheduleKernels
 from tvm_prune.tuning import kernel_calls, lower, open_database, tile_slots, tune, tuned_trace
 from tvm_prune.verification import reference_outputs
@@ -78,8 +78,8 @@ def image() -> dict[str, Array]:
 @pytest.fixture(scope="module")
 def expected(model: Model, plan: PruningPlan, image: dict[str, Array]) -> Array:
     """Output of the dense model whose removed slices are zero."""
-    [pruned] = reference_outputs(model, mask_parameters(model.parameters, plan), image)
-    [dense] = reference_outputs(model, model.parameters, image)
+    [pruned] = reference_outputs(masked_model(model, plan), image)
+    [dense] = reference_outputs(model, image)
     assert np.abs(pruned - dense).max() > 1e-2 * np.abs(dense).max()
     return pruned
 
@@ -157,7 +157,7 @@ def test_without_a_plan_the_model_stays_as_it_is(
 ) -> None:
     pipeline = relax.get_pipeline(NAME, cache=cache)
     executable = tvm.compile(model.module, target, relax_pipeline=pipeline)
-    [dense] = reference_outputs(model, model.parameters, image)
+    [dense] = reference_outputs(model, image)
     values = arguments(model, dict(model.parameters))
     assert_same(computed(executable, image["x"], *values), dense)
 

@@ -28,7 +28,8 @@ from tvm_prune.export import Bundle, read_bundle
 from tvm_prune.export.bundle import sha256
 from tvm_prune.frontend import load_onnx
 from tvm_prune.model import Model
-from tvm_prune.transform import mask_parameters
+from tvm_prune.to_onnx import to_onnx
+from tvm_prune.transform import masked_model
 from tvm_prune.verification import reference_outputs, run_bundle
 
 Array = NDArray[Any]
@@ -60,7 +61,7 @@ def network() -> Model:
         "dense_bias": np.zeros(5, "float32"),
     }
     biased = load_onnx(onnx_model(body, weights, inputs=IMAGE))
-    [logits] = reference_outputs(biased, biased.parameters, images(60))
+    [logits] = reference_outputs(biased, images(60))
     weights["dense_bias"] = -logits.mean(axis=0)
     return replace(load_onnx(onnx_model(body, weights, inputs=IMAGE)), name="tiny")
 
@@ -127,7 +128,7 @@ def model() -> Model:
 def labelled(model: Model) -> Mapping[str, Array]:
     """Images and what the dense model takes them for: its accuracy is known to be 1."""
     x = images(60, seed=1)
-    [logits] = reference_outputs(model, model.parameters, x)
+    [logits] = reference_outputs(model, x)
     assert len(set(logits.argmax(axis=1))) > 1
     return {**x, "label": logits.argmax(axis=1)}
 
@@ -227,8 +228,8 @@ def test_the_accuracy_told_is_that_of_the_bundle(first: Run, labelled: Mapping[s
 
 def test_recovered_weights_bring_the_outputs_closer(first: Run, model: Model) -> None:
     x = images(20, seed=2)
-    [dense] = reference_outputs(model, model.parameters, x)
-    [plain] = reference_outputs(model, mask_parameters(model.parameters, first.result.plan), x)
+    [dense] = reference_outputs(model, x)
+    [plain] = reference_outputs(masked_model(model, first.result.plan), x)
     recovered = run_bundle(first.bundle, x)["y"]
     assert ((recovered - dense) ** 2).mean() < ((plain - dense) ** 2).mean()
 
@@ -242,12 +243,10 @@ def test_the_steps_are_told_in_order(first: Run) -> None:
 
 
 def test_a_bundle_computes_what_the_masked_dense_model_computes(second: Run, model: Model) -> None:
-    assert model.source is not None
     plan = second.result.plan
-    masked = mask_parameters(model.parameters, plan)
     x = images(12, seed=3)
-    [expected] = reference_outputs(model, masked, x)
-    dense = onnxruntime.InferenceSession(model.source.SerializeToString())
+    [expected] = reference_outputs(masked_model(model, plan), x)
+    dense = onnxruntime.InferenceSession(to_onnx(model).SerializeToString())
     unmasked = np.concatenate([dense.run(None, {"x": one[None]})[0] for one in x["x"]])
     scale = np.abs(expected).max()
     assert np.abs(unmasked - expected).max() > 1e-2 * scale
@@ -279,7 +278,7 @@ def test_a_budget_that_the_dense_model_meets_leaves_it_as_it_is(
     assert result.importance_kept == 1.0
     assert result.model.parameter_count == model.parameter_count
     x = images(4, seed=4)
-    [expected] = reference_outputs(model, model.parameters, x)
+    [expected] = reference_outputs(model, x)
     outputs = run_bundle(result.save(tmp_path), x)["y"]
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +11,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import tvm_prune
+from tvm_prune.arguments import (
+    arrays,
+    model_options,
+    no_options,
+    prune_options,
+    run_options,
+    shapes,
+    writable,
+)
 from tvm_prune.board import board_names, load_board
 from tvm_prune.channels import find_channels
 from tvm_prune.console import ConsoleProgress, show_logs
-from tvm_prune.errors import DataError, ModelError, PruneError
+from tvm_prune.errors import PruneError
 from tvm_prune.export import read_bundle
 from tvm_prune.frontend import load
-from tvm_prune.importance import CRITERIA
+from tvm_prune.model import Model
 from tvm_prune.reachability import reachability
-from tvm_prune.report import boards_text, inspection_json, inspection_text, outputs_text
-from tvm_prune.settings import Settings, default_cache
+from tvm_prune.report import (
+    boards_text,
+    inspection_json,
+    inspection_text,
+    outputs_text,
+    supported_ops_json,
+    supported_ops_text,
+)
+from tvm_prune.settings import Settings
 from tvm_prune.verification import run_bundle
 from tvm_prune.workflow import prune
 
@@ -82,76 +96,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="an .onnx file")
-    parser.add_argument(
-        "--shape",
-        metavar="INPUT:N,N,...",
-        action="append",
-        default=[],
-        help="fix the shape of an input, for example input:1,3,224,224; may be given repeatedly",
-    )
-
-
-def _prune_options(parser: argparse.ArgumentParser) -> None:
-    defaults = Settings()
-    _model_options(parser)
-    parser.add_argument("--board", default="host", help="name of a board, or a .toml file")
-    parser.add_argument(
-        "--latency", required=True, help="budget: 8ms, 350us, or 0.5x of the dense latency"
-    )
-    parser.add_argument(
-        "--calibration", required=True, metavar="NPZ", help="samples, by the names of the inputs"
-    )
-    parser.add_argument(
-        "--eval", metavar="NPZ", help="labelled samples (array 'label') to tell the accuracy"
-    )
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the bundle to write")
-    parser.add_argument(
-        "--importance", default=defaults.criterion, choices=list(CRITERIA), metavar="CRITERION",
-        help=f"which units matter: {', '.join(CRITERIA)} (default {defaults.criterion})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--trials", type=_positive, default=defaults.trials, metavar="N",
-        help=f"candidates to measure while tuning a dense kernel (default {defaults.trials})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--samples", type=_positive, default=defaults.samples, metavar="N",
-        help=f"pruned models to sample for the latency model (default {defaults.samples})",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of all randomness")
-    parser.add_argument(
-        "--no-recover", action="store_true",
-        help="keep the weights as they are instead of reconstructing them from calibration data",
-    )  # fmt: skip
-    parser.add_argument(
-        "--cache", type=Path, default=default_cache(), metavar="DIR",
-        help="where tuned schedules and measurements are kept over runs",
-    )  # fmt: skip
-
-
-def _run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="DIR", type=Path, help="a bundle written by prune")
-    parser.add_argument("--input", required=True, metavar="NPZ", help="arrays by input name")
-    parser.add_argument("--output", metavar="NPZ", type=Path, help="write the outputs here")
-
-
-def _no_options(_parser: argparse.ArgumentParser) -> None:
-    """The command takes none."""
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
+def _model(options: argparse.Namespace) -> Model:
+    return load(options.model, shapes(options.shape), keep_tied=options.keep_tied)
 
 
 def _prune(options: argparse.Namespace) -> tuple[str, Any]:
-    output = _writable(Path(options.output))
+    output = writable(Path(options.output))
     settings = replace(
         Settings(),
         criterion=options.importance,
+        keep=tuple(options.keep),
+        max_sparsity=options.max_sparsity,
+        attention=options.attention,
         trials=options.trials,
         samples=options.samples,
         seed=options.seed,
@@ -159,11 +115,11 @@ def _prune(options: argparse.Namespace) -> tuple[str, Any]:
         cache=options.cache,
     )
     result = prune(
-        load(options.model, _shapes(options.shape)),
+        _model(options),
         options.board,
         latency=options.latency,
-        calibration=_arrays(options.calibration),
-        evaluation=_arrays(options.eval) if options.eval else None,
+        calibration=arrays(options.calibration),
+        evaluation=arrays(options.eval) if options.eval else None,
         settings=settings,
         progress=ConsoleProgress(),
     )
@@ -171,27 +127,17 @@ def _prune(options: argparse.Namespace) -> tuple[str, Any]:
     return f"{result.report()}\nWritten to {output}/", result.to_json()
 
 
-def _writable(directory: Path) -> Path:
-    """Check, before the long work begins, that a directory can be made or written to."""
-    existing = next(path for path in (directory, *directory.parents) if path.exists())
-    if not existing.is_dir():
-        raise DataError(f"The output {directory} cannot be a directory: {existing} is a file.")
-    if not os.access(existing, os.W_OK):
-        raise DataError(f"The output {directory} cannot be written: {existing} is read-only.")
-    return directory
-
-
 def _run(options: argparse.Namespace) -> tuple[str, Any]:
     bundle = read_bundle(options.bundle)
-    outputs = run_bundle(bundle, _arrays(options.input))
+    outputs = run_bundle(bundle, arrays(options.input))
     if options.output:
         np.savez(options.output, **outputs)  # type: ignore[arg-type]
     return outputs_text(outputs), {name: array.tolist() for name, array in outputs.items()}
 
 
 def _inspect(options: argparse.Namespace) -> tuple[str, Any]:
-    model = load(options.model, _shapes(options.shape))
-    channels = find_channels(model.module)
+    model = _model(options)
+    channels = find_channels(model.module, attention=options.attention, keep=options.keep)
     return inspection_text(model, channels), inspection_json(model, channels)
 
 
@@ -200,41 +146,18 @@ def _boards(_options: argparse.Namespace) -> tuple[str, Any]:
     return boards_text(rows), [vars(row) for row in rows]
 
 
-def _shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    shapes = {}
-    for text in texts:
-        name, _, extents = text.rpartition(":")
-        try:
-            shape = tuple(int(extent) for extent in extents.split(","))
-        except ValueError:
-            shape = ()
-        if not name or not shape or min(shape) < 1:
-            raise ModelError(
-                f"Cannot read the shape '{text}'; write INPUT:N,N,..., "
-                "for example --shape input:1,3,224,224."
-            )
-        shapes[name] = shape
-    return shapes
-
-
-def _arrays(path: str) -> Mapping[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise DataError(f"There is no file {path}; give an .npz file.") from error
-    except Exception as error:  # numpy and zipfile raise many types for a damaged file
-        raise DataError(
-            f"{path} is not an .npz file of plain arrays ({error}); write one with "
-            "numpy.savez(path, INPUT=array)."
-        ) from error
+def _supported_ops(_options: argparse.Namespace) -> tuple[str, Any]:
+    return supported_ops_text(), supported_ops_json()
 
 
 COMMANDS: Mapping[str, Command] = {
-    "prune": Command("prune a model to a latency budget", _prune_options, _prune),
-    "run": Command("run a bundle on given inputs", _run_options, _run),
+    "prune": Command("prune a model to a latency budget", prune_options, _prune),
+    "run": Command("run a bundle on given inputs", run_options, _run),
     "inspect": Command(
-        "show what can be pruned, and what freezes the rest", _model_options, _inspect
+        "show what can be pruned, and what freezes the rest", model_options, _inspect
     ),
-    "boards": Command("list the boards, and whether they are reachable", _no_options, _boards),
+    "boards": Command("list the boards, and whether they are reachable", no_options, _boards),
+    "supported-ops": Command(
+        "list the ops, and what each does with channels", no_options, _supported_ops
+    ),
 }

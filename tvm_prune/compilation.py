@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tvm
 from numpy.typing import NDArray
 
-from tvm_prune.channels import Channels, Scores, keep_best, plan_for_units
+from tvm_prune.channels import Channels, Limits, Scores, keep_best, plan_for_units
 from tvm_prune.export import export_shared_library
 from tvm_prune.latency import Family, Widths
 from tvm_prune.model import Model
 from tvm_prune.plan import PruningPlan
-from tvm_prune.transform import PruneChannels, inference_form, prune_parameters
+from tvm_prune.transform import inference_form, pruned_model
 from tvm_prune.tuning import KernelCall, kernel_calls, lower, with_schedules
 
 
@@ -28,12 +27,14 @@ class Compilation:
         model: the dense model.
         channels: its groups.
         scores: importance of every unit; the best ones are kept.
+        limits: lowest and highest width of every group.
         target: what to compile for.
     """
 
     model: Model
     channels: Channels
     scores: Scores
+    limits: Limits
     target: Any
     _calls: dict[Widths, tuple[KernelCall, ...]] = field(default_factory=dict)
 
@@ -41,6 +42,13 @@ class Compilation:
     def dense(self) -> Widths:
         """Dense width of every group."""
         return tuple(group.width for group in self.channels.groups)
+
+    @property
+    def may_stay_dense(self) -> bool:
+        """Whether no group has to lose units."""
+        return all(
+            highest == width for (_, highest), width in zip(self.limits, self.dense, strict=True)
+        )
 
     def plan(self, widths: Widths) -> PruningPlan:
         """The plan that keeps the most important units at these widths."""
@@ -50,11 +58,7 @@ class Compilation:
         self, plan: PruningPlan, parameters: Mapping[str, NDArray[Any]] | None = None
     ) -> Model:
         """The model after a plan, with its own kept weights or the given ones."""
-        module = tvm.transform.Sequential([PruneChannels(plan)])(self.model.module)
-        values = parameters or prune_parameters(self.model.parameters, plan)
-        return Model(
-            self.model.name, module, values, self.model.inputs, self.model.outputs, source=None
-        )
+        return pruned_model(self.model, plan, parameters)
 
     def kernel_calls(self, widths: Widths) -> Sequence[KernelCall]:
         """Kernel calls of the model at these widths, in program order."""

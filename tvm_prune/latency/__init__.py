@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm_prune.latency.families import Family, Lowering, ScheduleSource, Widths, find_families
 from tvm_prune.latency.model import LatencyFitter, LatencyModel, ModelError, Sample
 from tvm_prune.latency.records import RecordKey, Records, open_records
-from tvm_prune.latency.sampling import friendly_widths, sample_widths, smallest_width
+from tvm_prune.latency.sampling import friendly_widths, sample_widths
 
 __all__ = [
     "Family",
@@ -22,5 +22,4 @@ __all__ = [
     "friendly_widths",
     "open_records",
     "sample_widths",
-    "smallest_width",
 ]

@@ -6,22 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tvm_prune.latency import LatencyModel, Widths, smallest_width
+from tvm_prune.channels import Limits
+from tvm_prune.latency import LatencyModel, Widths
 
 MOST_CANDIDATES = 14
 
 
-def candidate_widths(model: LatencyModel, dense: Widths) -> list[list[int]]:
-    """Widths worth choosing, for every group, ascending; the dense width is always one.
+def candidate_widths(model: LatencyModel, dense: Widths, limits: Limits) -> list[list[int]]:
+    """Widths worth choosing, for every group, ascending; the highest allowed is always one.
 
     A width is worth choosing if every wider one is predicted to cost more while the other groups
     are dense: anything else keeps fewer channels and is no faster.
     """
-    return [_candidates(model, dense, group) for group in range(len(dense))]
+    return [_candidates(model, dense, group, *limit) for group, limit in enumerate(limits)]
 
 
-def _candidates(model: LatencyModel, dense: Widths, group: int) -> list[int]:
-    widths = np.arange(smallest_width(dense[group]), dense[group] + 1)
+def _candidates(
+    model: LatencyModel, dense: Widths, group: int, lowest: int, highest: int
+) -> list[int]:
+    widths = np.arange(lowest, highest + 1)
     cost = np.zeros(len(widths))
     for index, family in enumerate(model.families):
         if group not in family.groups:
@@ -35,7 +38,7 @@ def _candidates(model: LatencyModel, dense: Widths, group: int) -> list[int]:
         for position, width in enumerate(widths[:-1])
         if cost[position] < cheapest_above[position + 1]
     ]
-    return [*_thin_out(good, dict(zip(widths.tolist(), cost.tolist(), strict=True))), dense[group]]
+    return [*_thin_out(good, dict(zip(widths.tolist(), cost.tolist(), strict=True))), highest]
 
 
 def _thin_out(widths: Sequence[int], cost: dict[int, float]) -> list[int]:

@@ -1,0 +1,154 @@
+"""Options of the commands, and what their texts stand for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tvm_prune.errors import DataError, ModelError
+from tvm_prune.importance import CRITERIA
+from tvm_prune.settings import Settings, default_cache
+
+
+def model_options(parser: argparse.ArgumentParser) -> None:
+    """The model, and what to leave alone in it."""
+    parser.add_argument("model", metavar="MODEL", help="an .onnx, .pt2 or .tflite file")
+    parser.add_argument(
+        "--shape",
+        metavar="INPUT:N,N,...",
+        action="append",
+        default=[],
+        help="fix the shape of an input, for example input:1,3,224,224; may be given repeatedly",
+    )
+    parser.add_argument(
+        "--keep", metavar="NAME", action="append", default=[],
+        help="a parameter or layer that loses nothing; may be a glob, may be given repeatedly",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-tied", action="store_true",
+        help="a weight that several layers share stays one weight and is pruned for all of them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--attention", choices=["dims", "heads"], default=Settings().attention,
+        help="what attention layers lose: dimensions of every head, or whole heads",
+    )  # fmt: skip
+
+
+def prune_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the board, the budget, the data and the effort."""
+    defaults = Settings()
+    model_options(parser)
+    parser.add_argument("--board", default="host", help="name of a board, or a .toml file")
+    parser.add_argument(
+        "--latency", required=True, help="budget: 8ms, 350us, or 0.5x of the dense latency"
+    )
+    parser.add_argument(
+        "--calibration", required=True, metavar="NPZ", help="samples, by the names of the inputs"
+    )
+    parser.add_argument(
+        "--eval", metavar="NPZ", help="labelled samples (array 'label') to tell the accuracy"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the bundle to write")
+    parser.add_argument(
+        "--importance", default=defaults.criterion, choices=list(CRITERIA), metavar="CRITERION",
+        help=f"which units matter: {', '.join(CRITERIA)} (default {defaults.criterion})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trials", type=_positive, default=defaults.trials, metavar="N",
+        help=f"candidates to measure while tuning a dense kernel (default {defaults.trials})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--samples", type=_positive, default=defaults.samples, metavar="N",
+        help=f"pruned models to sample for the latency model (default {defaults.samples})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-sparsity", type=float, default=defaults.max_sparsity, metavar="SHARE",
+        help=f"most of a group that may go, 0..1 (default {defaults.max_sparsity})",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of all randomness")
+    parser.add_argument(
+        "--no-recover", action="store_true",
+        help="keep the weights as they are instead of reconstructing them from calibration data",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), metavar="DIR",
+        help="where tuned schedules and measurements are kept over runs",
+    )  # fmt: skip
+
+
+def run_options(parser: argparse.ArgumentParser) -> None:
+    """The bundle and its inputs."""
+    parser.add_argument("bundle", metavar="DIR", type=Path, help="a bundle written by prune")
+    parser.add_argument("--input", required=True, metavar="NPZ", help="arrays by input name")
+    parser.add_argument("--output", metavar="NPZ", type=Path, help="write the outputs here")
+
+
+def no_options(_parser: argparse.ArgumentParser) -> None:
+    """The command takes none."""
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def writable(directory: Path) -> Path:
+    """Check, before the long work begins, that a directory can be made or written to.
+
+    Raises:
+        DataError: if it cannot.
+    """
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not existing.is_dir():
+        raise DataError(f"The output {directory} cannot be a directory: {existing} is a file.")
+    if not os.access(existing, os.W_OK):
+        raise DataError(f"The output {directory} cannot be written: {existing} is read-only.")
+    return directory
+
+
+def shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name, from ``INPUT:N,N,...``.
+
+    Raises:
+        ModelError: if a text cannot be read.
+    """
+    found = {}
+    for text in texts:
+        name, _, extents = text.rpartition(":")
+        try:
+            shape = tuple(int(extent) for extent in extents.split(","))
+        except ValueError:
+            shape = ()
+        if not name or not shape or min(shape) < 1:
+            raise ModelError(
+                f"Cannot read the shape '{text}'; write INPUT:N,N,..., "
+                "for example --shape input:1,3,224,224."
+            )
+        found[name] = shape
+    return found
+
+
+def arrays(path: str) -> Mapping[str, NDArray[Any]]:
+    """Arrays by name from an .npz file; nothing in it is unpickled.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {path}; give an .npz file.") from error
+    except Exception as error:  # numpy and zipfile raise many types for a damaged file
+        raise DataError(
+            f"{path} is not an .npz file of plain arrays ({error}); write one with "
+            "numpy.savez(path, INPUT=array)."
+        ) from error
