@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.results_file import write_results
 from benchmarks.workloads import host_target
-from tvm_prune.channels import find_channels
+from tvm_prune.channels import find_channels, width_limits
 from tvm_prune.compilation import Compilation
 from tvm_prune.errors import PruneError
 from tvm_prune.frontend import load
@@ -74,7 +74,7 @@ def _network(target: Any) -> Compilation:
     model = load(_MODEL)
     channels = find_channels(model.module)
     scores = score_units(Context(channels, model.parameters), "l2")
-    return Compilation(model, channels, scores, target)
+    return Compilation(model, channels, scores, width_limits(channels), target)
 
 
 def _channels(workload: Workload) -> list[int]:
