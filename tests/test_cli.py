@@ -115,6 +115,16 @@ def test_inspect_tells_what_can_be_pruned(folder: Path) -> None:
         assert words in finished.stdout
 
 
+def test_what_is_kept_is_no_group(folder: Path) -> None:
+    everything = json.loads(started(folder, "inspect", EXAMPLE, "--json").stdout)
+    kept = json.loads(started(folder, "inspect", EXAMPLE, "--json", "--keep", "stage1.*").stdout)
+    names = [{group["name"] for group in data["groups"]} for data in (everything, kept)]
+    assert "stage1.conv1.weight" in names[0] - names[1]
+    assert "stage3.conv1.weight" in names[1]
+    reasons = {entry["reason"] for entry in kept["frozen"] if "stage1" in entry["parameter"]}
+    assert reasons == {"is kept as asked"}
+
+
 def test_inspect_tells_machines_too(folder: Path) -> None:
     finished = started(folder, "inspect", EXAMPLE, "--json")
     assert finished.returncode == 0, finished.stderr
@@ -127,6 +137,7 @@ def test_inspect_tells_machines_too(folder: Path) -> None:
 WRONG: dict[str, tuple[list[object], str]] = {
     "missing model": (["inspect", "nowhere.onnx"], "nowhere.onnx"),
     "garbage model": (["inspect", "garbage.onnx"], "not an ONNX model"),
+    "unknown layer": (["inspect", "model.onnx", "--keep", "cnv"], "'cnv'"),
     "malformed shape": (["inspect", "model.onnx", "--shape", "x:1,three"], "x:1,three"),
     "shape without a name": (["inspect", "model.onnx", "--shape", "1,3,8,8"], "1,3,8,8"),
     "shape of an unknown input": (["inspect", "model.onnx", "--shape", "z:1,3"], "no input 'z'"),

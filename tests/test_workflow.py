@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
@@ -184,7 +185,7 @@ def test_the_model_meets_its_budget_as_measured_and_is_smaller(first: Run, model
 def test_the_bundle_is_whole(first: Run) -> None:
     assert read_bundle(first.bundle.directory) == first.bundle
     names = {path.name for path in first.bundle.directory.iterdir()}
-    assert names == {"model.so", "plan.json", "manifest.json", "report.txt"}
+    assert names == {"model.so", "model.onnx", "plan.json", "manifest.json", "report.txt"}
     assert PruningPlan.load(first.bundle.directory / "plan.json") == first.result.plan
     report = (first.bundle.directory / "report.txt").read_text(encoding="utf-8")
     assert f"{first.result.latency.median * 1e3:.3f} ms" in report
@@ -202,7 +203,7 @@ def test_the_manifest_says_what_was_made_where_and_how_good_it_is(first: Run) ->
     assert manifest["target"] == dict(host.target)
     assert manifest["inputs"] == [{"name": "x", "shape": [1, 3, 16, 16], "dtype": "float32"}]
     assert manifest["outputs"] == [{"name": "y", "shape": [1, 5], "dtype": "float32"}]
-    for name in ("model.so", "plan.json", "report.txt"):
+    for name in ("model.so", "model.onnx", "plan.json", "report.txt"):
         assert manifest["files"][name] == sha256(directory / name)
     latency = manifest["latency"]
     assert latency["unit"] == "seconds"
@@ -252,6 +253,31 @@ def test_a_bundle_computes_what_the_masked_dense_model_computes(second: Run, mod
     assert np.abs(unmasked - expected).max() > 1e-2 * scale
     outputs = run_bundle(second.bundle, x)["y"]
     np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-4 * scale)
+
+
+def test_the_onnx_model_of_a_bundle_is_what_was_deployed(first: Run, model: Model) -> None:
+    proto = onnx.load(first.bundle.directory / "model.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in proto.graph.initializer}
+    assert set(shapes) == set(model.parameters)
+    for name, axes in first.result.plan.kept.items():
+        for axis, indices in axes.items():
+            assert shapes[name][axis] == len(indices)
+    x = images(8, seed=3)
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    expected = np.concatenate([session.run(None, {"x": one[None]})[0] for one in x["x"]])
+    outputs = run_bundle(first.bundle, x)["y"]
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_what_the_user_keeps_is_not_touched(first: Run, model: Model, settings: Settings) -> None:
+    """Without the first group the budget needs more of the other one, but never too much."""
+    kept = replace(settings, keep=("stem",), max_sparsity=0.75)
+    result = tvm_prune.prune(model, latency="0.9x", calibration=images(16), settings=kept)
+    assert "stem" not in result.plan.kept
+    [width] = result.plan.widths
+    assert (width.group, width.dense) == ("first", 64)
+    assert 16 <= width.kept < 64
 
 
 def test_a_second_run_measures_nothing_again(first: Run, second: Run) -> None:
