@@ -14,7 +14,7 @@ from tvm_prune.channels import find_channels
 from tvm_prune.frontend import load
 
 COMPARED = ("resnet50", "densenet121", "convnext_tiny", "maxvit_t")
-TURNS = 7
+TURNS = 5
 
 
 def grouping_times(models: Path) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ from benchmarks.grouping import grouping_times
 from benchmarks.results_file import write_results
 from benchmarks.torchvision_zoo import ARCHITECTURES, exported
 from benchmarks.unit_scale import session_with_weights, unit_scaled
-from benchmarks.workloads import host_target
+from tvm_prune.board import load_board
 from tvm_prune.channels import Channels, find_channels, plan_for_units
 from tvm_prune.frontend import load
 from tvm_prune.model import Array, Model
@@ -62,13 +62,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="only these architectures")
     options = parser.parse_args()
     wanted = options.names or [*ARCHITECTURES, *_shipped()]
-    times = grouping_times(options.models) if not options.names else []
     rows = []
     # A process an architecture, so that memory is given back.
     with multiprocessing.get_context("spawn").Pool(PROCESSES, maxtasksperchild=1) as pool:
         for row in pool.imap(partial(_architecture, folder=options.models), wanted):
             rows.append(row)
             print(_line(row), flush=True)
+    times = grouping_times(options.models) if not options.names else []
     if not options.names:
         write_results("zoo", _figures(rows, times), [*times, *rows])
     _print(rows, times)
@@ -200,8 +200,8 @@ def _masked(model: Model, plan: PruningPlan) -> Run:
 
 
 def _compiled(module: Any) -> Run:
-    """A Relax module compiled with rule-based schedules, no tuning."""
-    target = host_target()
+    """A Relax module compiled with rule-based schedules, without tuning or LLVM's optimisations."""
+    target = tvm.target.Target({**load_board("host").target, "opt-level": 0})
     executable = tvm.compile(module, target, relax_pipeline=relax.get_pipeline("tvm_prune"))
     machine = relax.VirtualMachine(executable, tvm.cpu())
     names = [parameter.name for parameter in module["main"].params]

@@ -17,7 +17,11 @@ from typing import Any
 
 from tvm_prune.errors import MeasureError
 
-_START = "import sys; from tvm_prune.measure.worker import serve; serve({}, {})"
+# TVM imports PyTorch wherever it is installed, seconds a process; a worker has no use for it.
+_START = (
+    "import sys; sys.modules['torch'] = None; "
+    "from tvm_prune.measure.worker import serve; serve({}, {})"
+)
 _STARTUP_TIMEOUT = 300.0
 _GRACE = 1.0
 _LONGEST_EXCERPT = 4096
