@@ -50,17 +50,17 @@ class PrunedAttention(torch.nn.MultiheadAttention):  # type: ignore[misc]
             tensors = [tensor.unsqueeze(0) for tensor in tensors]
         elif not self.batch_first:
             tensors = [tensor.transpose(0, 1) for tensor in tensors]
-        heads = [self._heads(tensor) for tensor in self._projected(tensors)]
-        mask = self._mask(attn_mask, key_padding_mask, heads[0], heads[1])
+        queries, keys, values = map(self._heads, self._projected(tensors))
+        mask = self._mask(attn_mask, key_padding_mask, queries, keys)
         dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
-            scores = heads[0] @ heads[1].transpose(-2, -1) * self.scale
+            scores = queries @ keys.transpose(-2, -1) * self.scale
             weights = functional.softmax(scores if mask is None else scores + mask, dim=-1)
-            mixed = functional.dropout(weights, dropout) @ heads[2]
+            mixed = functional.dropout(weights, dropout) @ values
         else:
             mixed = functional.scaled_dot_product_attention(
-                *heads, attn_mask=mask, dropout_p=dropout, scale=self.scale
+                queries, keys, values, attn_mask=mask, dropout_p=dropout, scale=self.scale
             )
         output = self.out_proj(mixed.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
