@@ -73,7 +73,8 @@ def verify(library: Path, references: Mapping[str, Model], inputs: Arrays) -> Ve
         worst = max(worst, _checked_error(name, model, expected, outputs))
         runtimes.add(runtime)
     compared = len(few[specs[0].name]) // batch * batch
-    description = f"{', '.join(sorted(runtimes))}: {', '.join(references)}"
+    compared_with = " and ".join(f"the {name}" for name in references)
+    description = f"{compared_with} in {', '.join(sorted(runtimes))}"
     return Verification(description, compared, worst)
 
 
