@@ -3,7 +3,7 @@
 Of every architecture 30-60 % of each group's units are removed at random. The pruned model is
 compiled without tuning and compared, on one random input, with the dense model in ONNX Runtime, its
 removed slices set to zero (statistics over channels count the kept ones). How long grouping takes
-is compared with Torch-Pruning on the same networks, in turns.
+is compared with Torch-Pruning building its graph of the same networks, in turns.
 
 The architectures are torchvision's (see torchvision_zoo.py for what to install), with random
 weights, and the small ones that the onnx package ships.
