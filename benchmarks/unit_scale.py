@@ -19,10 +19,10 @@ CONTRACTIONS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"})
 ROUNDS = 3
 
 
-def unit_scaled(
+def unit_scale_factors(
     proto: onnx.ModelProto, parameters: Mapping[str, Array], inputs: Mapping[str, Array]
-) -> dict[str, Array]:
-    """Parameters of an ONNX model, its contractions scaled to answer the input with unit variance.
+) -> dict[str, float]:
+    """What to multiply the weights of a model's contractions with, by name.
 
     Args:
         proto: the model; its initializers carry the parameters' names.
@@ -32,7 +32,8 @@ def unit_scaled(
     nodes = _contractions(proto, set(parameters))
     upstream = _upstream(proto, {node.output[0] for node in nodes})
     session = session_with_weights(proto, [node.output[0] for node in nodes])
-    values = {name: _drawn(value, index) for index, (name, value) in enumerate(parameters.items())}
+    values = dict(parameters)
+    factors = dict.fromkeys(parameters, 1.0)
     for _ in range(ROUNDS):
         one, another = (
             session.run(None, {name: {**values, **each}[name] for name in _names(session)})
@@ -47,16 +48,17 @@ def unit_scaled(
             gain = size[node.output[0]] / (float(np.mean(before)) if before else 1.0)
             weight = _weight(node, set(parameters))
             values[weight] = (values[weight] / gain).astype(values[weight].dtype)
-    return values
+            factors[weight] /= gain
+    return factors
 
 
-def _drawn(value: Array, seed: int) -> Array:
+def drawn(value: Array, seed: int) -> Array:
     """The weight itself, or a random one where files that must be small hold one number only."""
     if value.ndim < 2 or value.std() > 1e-6 * np.abs(value).max():
         return value
     fan_in = value.size / len(value)
-    drawn = np.random.default_rng(seed).normal(size=value.shape) / np.sqrt(fan_in)
-    return np.asarray(drawn, dtype=value.dtype)
+    fresh = np.random.default_rng(seed).normal(size=value.shape) / np.sqrt(fan_in)
+    return np.asarray(fresh, dtype=value.dtype)
 
 
 def _weight(node: onnx.NodeProto, parameters: set[str]) -> str:

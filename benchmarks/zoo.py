@@ -32,7 +32,7 @@ from tvm import relax
 from benchmarks.grouping import grouping_times
 from benchmarks.results_file import write_results
 from benchmarks.torchvision_zoo import ARCHITECTURES, exported
-from benchmarks.unit_scale import session_with_weights, unit_scaled
+from benchmarks.unit_scale import drawn, session_with_weights, unit_scale_factors
 from tvm_prune.board import load_board
 from tvm_prune.channels import Channels, find_channels, plan_for_units
 from tvm_prune.frontend import load
@@ -94,9 +94,9 @@ def _row(path: Path) -> dict[str, Any]:
     with _timed(seconds, "group"):
         channels = find_channels(model.module)
     x = _random_inputs(model)
-    model = model.with_parameters(unit_scaled(to_onnx(model), model.parameters, x))
     kept = _random_kept(channels)
     plan = plan_for_units(channels, kept, model.parameters)
+    model = model.with_parameters(_unit_scaled(model, plan, x))
     first_units = [np.arange(group.width) == 0 for group in channels.groups]
     narrowest = pruned_model(model, plan_for_units(channels, first_units, model.parameters))
     with _timed(seconds, "rewrite"):
@@ -138,6 +138,18 @@ def _random_kept(channels: Channels) -> Kept:
         mask[generator.permutation(group.width)[:width]] = True
         kept.append(mask)
     return kept
+
+
+def _unit_scaled(model: Model, plan: PruningPlan, x: Mapping[str, Array]) -> dict[str, Array]:
+    """Dense weights that let the signal through the pruned model neither vanish nor explode."""
+    values = {
+        name: drawn(value, index) for index, (name, value) in enumerate(model.parameters.items())
+    }
+    pruned = pruned_model(model.with_parameters(values), plan)
+    factors = unit_scale_factors(to_onnx(pruned), pruned.parameters, x)
+    return {
+        name: (value * factors.get(name, 1.0)).astype(value.dtype) for name, value in values.items()
+    }
 
 
 def _macs(model: Model) -> int:
