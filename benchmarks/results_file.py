@@ -44,6 +44,13 @@ def write_results(
     return path
 
 
+def stored_rows(name: str) -> list[dict[str, Any]]:
+    """Rows that an earlier run of a benchmark wrote; none where there was none."""
+    path = _FOLDER / f"{name}.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
+    return rows
+
+
 def _versions() -> dict[str, str]:
     """Versions of the packages that results depend on, where they are installed."""
     versions = {}

@@ -30,7 +30,7 @@ from rich.table import Table
 from tvm import relax
 
 from benchmarks.grouping import grouping_times
-from benchmarks.results_file import write_results
+from benchmarks.results_file import stored_rows, write_results
 from benchmarks.torchvision_zoo import ARCHITECTURES, exported
 from benchmarks.unit_scale import drawn, session_with_weights, unit_scale_factors
 from tvm_prune.board import load_board
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=Path("build/zoo"),
                         help="folder of the ONNX files; missing ones are written")  # fmt: skip
-    parser.add_argument("names", nargs="*", help="only these architectures")
+    parser.add_argument("names", nargs="*", help="only these; other results stay as they are")
     options = parser.parse_args()
     wanted = options.names or [*ARCHITECTURES, *_shipped()]
     rows = []
@@ -68,9 +68,14 @@ def main() -> None:
         for row in pool.imap(partial(_architecture, folder=options.models), wanted):
             rows.append(row)
             print(_line(row), flush=True)
-    times = grouping_times(options.models) if not options.names else []
-    if not options.names:
-        write_results("zoo", _figures(rows, times), [*times, *rows])
+    if options.names:
+        stored = stored_rows("zoo")
+        times = [row for row in stored if "ratio" in row]
+        others = [row for row in stored if "ratio" not in row]
+        rows += [row for row in others if row["architecture"] not in options.names]
+    else:
+        times = grouping_times(options.models)
+    write_results("zoo", _figures(rows, times), [*times, *rows])
     _print(rows, times)
 
 
