@@ -19,16 +19,18 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "__init__ __main__",
         "cli",
+        "acquisition pareto",
         "pipeline workflow",
-        "search result",
-        "whole_models",
+        "deployment",
+        "search result sweep_result",
+        "learning whole_models",
         "compilation session verification reachability console arguments",
         "planner transform measure export report recover frontend torch",
         "latency importance",
         "tuning",
         "channels operations to_onnx",
         "model plan board budget measurement settings progress",
-        "errors",
+        "errors machine",
     )
 )
 """From high to low; a module may import its own part and the layers below."""

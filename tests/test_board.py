@@ -11,7 +11,7 @@ import pytest
 import tvm
 
 from tvm_prune import board as board_module
-from tvm_prune.board import CONNECTIONS, FIELDS, MEASURE_FIELDS, Board, board_names, load_board
+from tvm_prune.board import CONNECTIONS, FIELDS, TABLES, Board, board_names, load_board
 from tvm_prune.errors import BoardError
 
 if sys.version_info >= (3, 11):
@@ -35,6 +35,25 @@ num-cores = 3
 [measure]
 clock = "seconds"
 repeats = 7
+"""
+
+
+BEHIND_A_TRACKER = """
+name = "pi"
+description = "a board behind a tracker"
+connection = "rpc"
+
+[target]
+kind = "llvm"
+mtriple = "aarch64-linux-gnu"
+num-cores = 4
+
+[rpc]
+key = "pi"
+tracker = "192.0.2.10:9190"
+
+[toolchain]
+linker = "aarch64-linux-gnu-g++"
 """
 
 
@@ -90,7 +109,7 @@ def test_an_unknown_board_names_the_nearest_and_all_others() -> None:
     ("old", "new", "said"),
     [
         ("flash =", "flahs =", ["`flahs`", "Did you mean `flash`", *FIELDS]),
-        ("repeats = 7", "repeat = 7", ["`measure.repeat`", *MEASURE_FIELDS]),
+        ("repeats = 7", "repeat = 7", ["`measure.repeat`", *TABLES["measure"]]),
         ("flash = 1048576", 'flash = "1 MB"', ["`flash`", "str", "'1 MB'", "int"]),
         ("flash = 1048576", "flash = true", ["`flash`", "bool", "int"]),
         ("repeats = 7", "repeats = 7.5", ["`measure.repeats`", "float", "int"]),
@@ -161,13 +180,62 @@ def test_the_fingerprint_does_not_depend_on_what_a_board_is_called(tmp_path: Pat
     ).fingerprint  # fmt: skip
 
 
-def test_measurements_of_different_cpus_are_kept_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fact", "value"), [("cpu_name", "another CPU"), ("core_count", 1024), ("governor", "another")]
+)
+def test_measurements_of_different_machines_are_kept_apart(
+    fact: str, value: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = load_board(written(tmp_path, VALID))
     here = board.fingerprint
-    monkeypatch.setattr(board_module, "cpu_name", lambda: "another CPU")
+    monkeypatch.setattr(board_module, fact, lambda: value)
     assert board.fingerprint != here
+
+
+def test_a_machine_that_does_not_tell_its_governor_has_an_unknown_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = load_board(written(tmp_path, VALID))
+    monkeypatch.setattr(board_module, "governor", lambda: None)
+    silent = board.fingerprint
+    monkeypatch.setattr(board_module, "governor", lambda: "unknown")
+    assert board.fingerprint == silent
+
+
+def test_a_board_behind_a_tracker_is_read(tmp_path: Path) -> None:
+    board = load_board(written(tmp_path, BEHIND_A_TRACKER))
+    assert (board.connection, board.key, board.tracker) == ("rpc", "pi", "192.0.2.10:9190")
+    assert board.linker == "aarch64-linux-gnu-g++"
+
+
+def test_a_board_behind_a_tracker_does_not_depend_on_this_machine_but_on_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = load_board(written(tmp_path, BEHIND_A_TRACKER))
+    here = board.fingerprint
+    monkeypatch.setattr(board_module, "cpu_name", lambda: "another CPU")
+    monkeypatch.setattr(board_module, "governor", lambda: "another")
+    assert board.fingerprint == here
+    assert dataclasses.replace(board, tracker="192.0.2.11:9190").fingerprint == here
+    assert dataclasses.replace(board, key="another").fingerprint != here
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('key = "pi"', "", ["`connection` = 'rpc'", "`rpc.key` = None"]),
+        ('connection = "rpc"', 'connection = "local"', ["'local'", "`rpc.key` = 'pi'"]),
+        ("tracker =", "traker =", ["`rpc.traker`", "Did you mean `rpc.tracker`"]),
+        ("linker =", "compiler =", ["`toolchain.compiler`", "linker"]),
+    ],
+)
+def test_a_malformed_connection_is_refused(
+    old: str, new: str, said: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(BoardError) as caught:
+        load_board(written(tmp_path, BEHIND_A_TRACKER.replace(old, new)))
+    for words in said:
+        assert words in str(caught.value)
 
 
 def test_board_files_are_found_in_a_checkout() -> None:

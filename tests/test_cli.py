@@ -78,6 +78,13 @@ def prune_command(**options: object) -> list[object]:
     return ["prune", model, *flags]
 
 
+def sweep_command(**options: object) -> list[object]:
+    """Arguments of ``sweep`` for the small model, some of them replaced."""
+    given = {"calibration": "data.npz", "output": "swept", **options}
+    flags = [part for name, value in given.items() for part in (f"--{name}", value)]
+    return ["sweep", "model.onnx", *flags]
+
+
 def test_the_version_is_that_of_the_package(folder: Path) -> None:
     finished = started(folder, "--version")
     assert finished.returncode == 0
@@ -143,6 +150,11 @@ WRONG: dict[str, tuple[list[object], str]] = {
     "shape of an unknown input": (["inspect", "model.onnx", "--shape", "z:1,3"], "no input 'z'"),
     "malformed latency": (prune_command(latency="soon"), "'soon'"),
     "latency above the dense one": (prune_command(latency="2x"), "between 0x and 1x"),
+    "parameters in seconds": (prune_command(parameters="8ms"), "120k"),
+    "malformed macs": (prune_command(macs="few"), "'few'"),
+    "sweep of one budget": (sweep_command(**{"from": "0.5x", "to": "0.5x"}), "makes no sense"),
+    "sweep of two kinds": (sweep_command(**{"from": "0.5x", "to": "1ms"}), "makes no sense"),
+    "sweep into a file": (sweep_command(output="file"), "is a file"),
     "unknown board": (prune_command(board="hots"), "Did you mean 'host'"),
     "missing board file": (prune_command(board="./my.toml"), "my.toml"),
     "missing calibration": (prune_command(calibration="nowhere.npz"), "nowhere.npz"),
@@ -176,6 +188,9 @@ def test_an_error_is_one_sentence_and_exit_code_1(name: str, folder: Path) -> No
         [],
         ["prude"],
         ["prune", "model.onnx"],
+        ["prune", "model.onnx", "--calibration", "data.npz", "-o", "out"],
+        sweep_command(points=1),
+        sweep_command(latency="0.5x"),
         ["prune", "model.onnx", "--latency", "1ms", "--calibration", "data.npz"],
         prune_command(trials=0),
         prune_command(samples="many"),
@@ -201,9 +216,9 @@ def tvm_prune_main(*arguments: object) -> int:
 
 
 def test_wrong_usage_of_the_real_program_is_exit_code_2_too(folder: Path) -> None:
-    finished = started(folder, "prune", "model.onnx")
+    finished = started(folder, "prune", "model.onnx", "--calibration", "data.npz", "-o", "out")
     assert finished.returncode == 2
-    assert "--latency" in finished.stderr
+    assert "--latency, --parameters, --macs" in finished.stderr
     assert finished.stdout == ""
 
 

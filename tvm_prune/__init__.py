@@ -21,14 +21,26 @@ if TYPE_CHECKING:
     from tvm_prune import transform
     from tvm_prune.frontend import load
     from tvm_prune.importance import CRITERIA
+    from tvm_prune.pareto import sweep
     from tvm_prune.plan import PruningPlan
     from tvm_prune.result import PruneResult
     from tvm_prune.settings import Settings
+    from tvm_prune.sweep_result import SweepResult
     from tvm_prune.workflow import prune
 
 __version__ = "0.1.0"
 
-__all__ = ["CRITERIA", "PruneResult", "PruningPlan", "Settings", "load", "prune", "transform"]
+__all__ = [
+    "CRITERIA",
+    "PruneResult",
+    "PruningPlan",
+    "Settings",
+    "SweepResult",
+    "load",
+    "prune",
+    "sweep",
+    "transform",
+]
 
 _PACKAGES = ("torch", "transform")
 """Subpackages; `torch` is not in ``__all__``, where it would shadow torch itself."""
@@ -40,6 +52,8 @@ _HOMES = {
     "Settings": "tvm_prune.settings",
     "load": "tvm_prune.frontend",
     "prune": "tvm_prune.workflow",
+    "SweepResult": "tvm_prune.sweep_result",
+    "sweep": "tvm_prune.pareto",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_prune.budget import QUANTITIES
 from tvm_prune.errors import DataError, ModelError
 from tvm_prune.importance import CRITERIA
+from tvm_prune.latency import MOST_MEASUREMENTS
 from tvm_prune.settings import Settings, default_cache
 
 
@@ -41,31 +44,88 @@ def model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def prune_options(parser: argparse.ArgumentParser) -> None:
-    """The model, the board, the budget, the data and the effort."""
+    """What a run takes, and the budgets."""
+    session_options(parser)
+    for name, quantity in QUANTITIES.items():
+        parser.add_argument(
+            f"--{name}", metavar="BUDGET", help=f"{quantity.noun}, at most: {quantity.examples}"
+        )
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the bundle to write")
+
+
+def without_budget(options: argparse.Namespace) -> str | None:
+    """What is wrong with the usage of ``prune``, if anything is."""
+    names = [f"--{name}" for name in QUANTITIES]
+    if all(getattr(options, name) is None for name in QUANTITIES):
+        return f"at least one of the arguments {', '.join(names)} is required"
+    return None
+
+
+def sweep_options(parser: argparse.ArgumentParser) -> None:
+    """What a run takes, and the range of budgets."""
+    session_options(parser)
+    parser.add_argument(
+        "--points", type=_several, default=8, metavar="N", help="number of budgets (default 8)"
+    )
+    parser.add_argument(
+        "--from", dest="start", default="0.9x", metavar="BUDGET",
+        help="first latency budget: 8ms, 350us, or 0.9x of the dense latency (default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", dest="end", default="0.3x", metavar="BUDGET",
+        help="last latency budget (default 0.3x)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR",
+        help="where table, plot and a bundle for each budget go",
+    )  # fmt: skip
+
+
+def session_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the board, the data and the effort."""
     defaults = Settings()
     model_options(parser)
-    parser.add_argument("--board", default="host", help="name of a board, or a .toml file")
-    parser.add_argument(
-        "--latency", required=True, help="budget: 8ms, 350us, or 0.5x of the dense latency"
-    )
     parser.add_argument(
         "--calibration", required=True, metavar="NPZ", help="samples, by the names of the inputs"
     )
     parser.add_argument(
         "--eval", metavar="NPZ", help="labelled samples (array 'label') to tell the accuracy"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the bundle to write")
     parser.add_argument(
         "--importance", default=defaults.criterion, choices=list(CRITERIA), metavar="CRITERION",
         help=f"which units matter: {', '.join(CRITERIA)} (default {defaults.criterion})",
     )  # fmt: skip
     parser.add_argument(
-        "--trials", type=_positive, default=defaults.trials, metavar="N",
-        help=f"candidates to measure while tuning a dense kernel (default {defaults.trials})",
-    )  # fmt: skip
-    parser.add_argument(
         "--samples", type=_positive, default=defaults.samples, metavar="N",
         help=f"pruned models to sample for the latency model (default {defaults.samples})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-recover", action="store_true",
+        help="keep the weights as they are instead of reconstructing them from calibration data",
+    )  # fmt: skip
+    board_options(parser)
+
+
+def measure_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the board and the effort."""
+    model_options(parser)
+    parser.add_argument(
+        "--minutes", type=_positive_number, metavar="N", help="stop measuring after that long"
+    )
+    parser.add_argument(
+        "--measurements", type=_positive, default=MOST_MEASUREMENTS, metavar="N",
+        help=f"kernels to measure at most (default {MOST_MEASUREMENTS})",
+    )  # fmt: skip
+    board_options(parser)
+
+
+def board_options(parser: argparse.ArgumentParser) -> None:
+    """The board, and what is tuned and kept for it."""
+    defaults = Settings()
+    parser.add_argument("--board", default="host", help="name of a board, or a .toml file")
+    parser.add_argument(
+        "--trials", type=_positive, default=defaults.trials, metavar="N",
+        help=f"candidates to measure while tuning a dense kernel (default {defaults.trials})",
     )  # fmt: skip
     parser.add_argument(
         "--max-sparsity", type=float, default=defaults.max_sparsity, metavar="SHARE",
@@ -73,12 +133,22 @@ def prune_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=defaults.seed, help="seed of all randomness")
     parser.add_argument(
-        "--no-recover", action="store_true",
-        help="keep the weights as they are instead of reconstructing them from calibration data",
-    )  # fmt: skip
-    parser.add_argument(
         "--cache", type=Path, default=default_cache(), metavar="DIR",
         help="where tuned schedules and measurements are kept over runs",
+    )  # fmt: skip
+    place_options(parser)
+
+
+def place_options(parser: argparse.ArgumentParser) -> None:
+    """Where kernels are built, and who knows the board's servers."""
+    parser.add_argument(
+        "--executor", metavar="URL",
+        help="build kernels elsewhere: dask://HOST:PORT, the scheduler of a Dask cluster",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tracker", metavar="HOST:PORT",
+        help="the RPC tracker that knows the board's servers "
+        "(default: the board file's, or $TVM_TRACKER_HOST and $TVM_TRACKER_PORT)",
     )  # fmt: skip
 
 
@@ -94,9 +164,24 @@ def no_options(_parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
+def _several(text: str) -> int:
+    return _at_least(2, text)
+
+
+def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
     return value
 
 

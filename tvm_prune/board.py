@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import json
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import tvm
 from tvm.target import codegen
 
 from tvm_prune.errors import BoardError
+from tvm_prune.machine import core_count, cpu_name, governor
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,6 +30,8 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
     "description": (str, True),
     "connection": (str, True),
     "target": (dict, True),
+    "rpc": (dict, False),
+    "toolchain": (dict, False),
     "measure": (dict, False),
     "flash": (int, False),
     "ram": (int, False),
@@ -37,8 +39,14 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
 }
 """Keys of a board file: their type, and whether they must be given."""
 
-MEASURE_FIELDS: Mapping[str, type] = {"clock": str, "repeats": int}
-CONNECTIONS = ("local",)
+TABLES: Mapping[str, Mapping[str, type]] = {
+    "rpc": {"key": str, "tracker": str},
+    "toolchain": {"linker": str},
+    "measure": {"clock": str, "repeats": int},
+}
+"""Keys of the tables of a board file, none of which must be given where the table is not."""
+
+CONNECTIONS = ("local", "rpc")
 CLOCKS = ("seconds",)
 """Units that a connection can measure in."""
 
@@ -50,8 +58,11 @@ class Board:
     Attributes:
         name: short name, as given to ``--board``.
         description: one line for people.
-        connection: how it is reached; ``local`` is this machine.
+        connection: how it is reached; ``local`` is this machine, ``rpc`` a server of TVM's.
         target: TVM target as a dictionary.
+        key: what the board's servers are called at the tracker, for ``rpc``; there may be several.
+        tracker: ``HOST:PORT`` of the tracker, where the file says it.
+        linker: compiler driver that links code for the board; this machine's by default.
         clock: unit of its measurements.
         repeats: measurements of one kernel, each long enough for the clock.
         flash: bytes of flash, where that is a limit.
@@ -62,6 +73,9 @@ class Board:
     description: str
     connection: str
     target: Mapping[str, Any]
+    key: str | None = None
+    tracker: str | None = None
+    linker: str | None = None
     clock: str = "seconds"
     repeats: int = 5
     flash: int | None = None
@@ -81,10 +95,18 @@ class Board:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies what measurements depend on: target, machine, clock and TVM version."""
+        """Identifies what measurements depend on: target, machine, clock and TVM version.
+
+        Of this machine that is the CPU, the number of its cores, and what sets their frequency;
+        boards that are reached otherwise are the same where their keys are.
+        """
+        local = self.connection == "local"
         identity = {
             "target": dict(self.target),
-            "cpu": cpu_name() if self.connection == "local" else None,
+            "key": self.key,
+            "cpu": cpu_name() if local else None,
+            "cores": core_count() if local else None,
+            "governor": (governor() or "unknown") if local else None,
             "clock": self.clock,
             "tvm": tvm.__version__,
         }
@@ -121,17 +143,6 @@ def host_cpu() -> str:
     return str(codegen.llvm_get_system_cpu())
 
 
-def cpu_name() -> str:
-    """Model name of this machine's CPU."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def _directory() -> Path:
     """Board files lie in the installed package, or at the root of a checkout."""
     installed = PACKAGE / "targets"
@@ -146,12 +157,15 @@ def _read(path: Path) -> Board:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BoardError(f"The board file {path} is not valid TOML: {error}.") from error
     _check(path, data)
-    measure = data.get("measure", {})
+    measure, rpc = data.get("measure", {}), data.get("rpc", {})
     return Board(
         name=data["name"],
         description=data["description"],
         connection=data["connection"],
         target=_complete(data["target"]),
+        key=rpc.get("key"),
+        tracker=rpc.get("tracker"),
+        linker=data.get("toolchain", {}).get("linker"),
         clock=measure.get("clock", "seconds"),
         repeats=measure.get("repeats", 5),
         flash=data.get("flash"),
@@ -165,8 +179,15 @@ def _check(path: Path, data: Mapping[str, Any]) -> None:
     for key, (_, required) in FIELDS.items():
         if required and key not in data:
             raise BoardError(f"The board file {path} lacks `{key}`.")
-    _check_keys(path, data.get("measure", {}), MEASURE_FIELDS, "measure.")
+    for table, fields in TABLES.items():
+        _check_keys(path, data.get(table, {}), fields, f"{table}.")
     _check_choice(path, "connection", data["connection"], CONNECTIONS)
+    if (data["connection"] == "rpc") != bool(data.get("rpc", {}).get("key")):
+        raise BoardError(
+            f"The board file {path} says `connection` = '{data['connection']}' and "
+            f"`rpc.key` = {data.get('rpc', {}).get('key')!r}; a board has a key, the name of its "
+            "servers at the tracker, where its connection is 'rpc', and only there."
+        )
     _check_choice(path, "measure.clock", data.get("measure", {}).get("clock", "seconds"), CLOCKS)
     repeats = data.get("measure", {}).get("repeats", 1)
     if repeats < 1:
@@ -206,5 +227,5 @@ def _complete(target: Mapping[str, Any]) -> dict[str, Any]:
     if target.get("detect"):
         complete.setdefault("mtriple", str(codegen.llvm_get_system_triple()))
         complete.setdefault("mcpu", host_cpu())
-        complete.setdefault("num-cores", len(os.sched_getaffinity(0)))
+        complete.setdefault("num-cores", core_count())
     return complete

@@ -3,61 +3,177 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tvm_prune.errors import BudgetError
 
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-EXAMPLES = "'8ms', '350us', '0.5x' (half of the dense model's latency)"
+Costs = Mapping[str, float]
+"""What a model costs, by name of the quantity."""
 
 
 @dataclass(frozen=True)
-class LatencyBudget:
-    """An upper bound on the latency of one inference, absolute or relative to the dense model.
+class Quantity:
+    """Something that a budget can bound.
 
     Attributes:
-        seconds: the bound in seconds, or None where it is relative.
-        ratio: the bound as a share of the dense model's measured latency, or None.
+        noun: what it is called in sentences.
+        units: size of every unit that may be written behind a number; ``""`` is no unit at all.
+        shown: the unit in which an absolute budget is shown.
+        examples: how a budget may be written.
     """
 
-    seconds: float | None = None
+    noun: str
+    units: Mapping[str, float]
+    shown: str
+    examples: str
+
+
+_COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "latency": Quantity(
+        "latency",
+        {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6},
+        " ms",
+        "'8ms', '350us', '0.5x' (half of the dense model's latency)",
+    ),
+    "parameters": Quantity(
+        "number of parameters",
+        _COUNT_UNITS,
+        "",
+        "'120k', '1.2M', '0.5x' (half of the dense model's parameters)",
+    ),
+    "macs": Quantity(
+        "number of multiply-accumulates",
+        _COUNT_UNITS,
+        "",
+        "'30M', '1.8G', '0.5x' (half of the dense model's multiply-accumulates)",
+    ),
+}
+"""What can be bounded, by the name of the option."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An upper bound on one quantity, absolute or relative to the dense model.
+
+    Attributes:
+        quantity: name of the quantity, from ``QUANTITIES``.
+        amount: the bound in seconds, or a count; None where it is relative.
+        ratio: the bound as a share of what the dense model costs, or None.
+    """
+
+    quantity: str
+    amount: float | None = None
     ratio: float | None = None
 
     @classmethod
-    def parse(cls, text: str | float) -> LatencyBudget:
-        """Read '8ms', '350us', '0.5x' or a number of seconds.
+    def parse(cls, quantity: str, text: str | float) -> Budget:
+        """Read '8ms', '1.2M', '0.5x', or a number of seconds, parameters or the like.
+
+        Args:
+            quantity: name of the quantity, from ``QUANTITIES``.
+            text: the budget as the user gives it.
 
         Raises:
-            BudgetError: if the text is none of these or not positive.
+            BudgetError: if the text is no budget for this quantity or not positive.
         """
         if isinstance(text, int | float):
-            return cls._checked(str(text), seconds=float(text))
-        match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*(s|ms|us|µs|x)\s*", text)
+            return cls._checked(quantity, str(text), amount=float(text))
+        kind = QUANTITIES[quantity]
+        units = "|".join(sorted(kind.units, key=len, reverse=True))
+        number = r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*"
+        match = re.fullmatch(rf"{number}(x|{units})\s*", text)
         if match is None:
-            raise BudgetError(f"Cannot read the latency budget '{text}'; write {EXAMPLES}.")
+            raise BudgetError(
+                f"Cannot read the budget '{text}' for the {kind.noun}; write {kind.examples}."
+            )
         value, unit = float(match.group(1)), match.group(2)
         if unit == "x":
-            return cls._checked(text, ratio=value)
-        return cls._checked(text, seconds=value * SECONDS[unit])
+            return cls._checked(quantity, text, ratio=value)
+        return cls._checked(quantity, text, amount=value * kind.units[unit])
 
     @classmethod
     def _checked(
-        cls, text: str, seconds: float | None = None, ratio: float | None = None
-    ) -> LatencyBudget:
-        if not (seconds or ratio or 0) > 0:
-            raise BudgetError(f"The latency budget '{text}' must be positive; write {EXAMPLES}.")
+        cls, quantity: str, text: str, amount: float | None = None, ratio: float | None = None
+    ) -> Budget:
+        kind = QUANTITIES[quantity]
+        if not (amount or ratio or 0) > 0:
+            raise BudgetError(
+                f"The budget '{text}' for the {kind.noun} must be positive; write {kind.examples}."
+            )
         if ratio is not None and ratio > 1:
             raise BudgetError(
-                f"The latency budget '{text}' is above the dense model's own latency; "
+                f"The budget '{text}' is above the dense model's own {kind.noun}; "
                 "a relative budget lies between 0x and 1x."
             )
-        return cls(seconds, ratio)
+        return cls(quantity, amount, ratio)
 
     def resolve(self, dense: float) -> float:
-        """The bound in the unit of `dense`, the dense model's measured latency."""
-        return self.ratio * dense if self.ratio is not None else float(self.seconds or 0.0)
+        """The bound in the unit of `dense`, what the dense model costs."""
+        return self.ratio * dense if self.ratio is not None else float(self.amount or 0.0)
 
     def __str__(self) -> str:
         if self.ratio is not None:
             return f"{self.ratio:g}x"
-        return f"{(self.seconds or 0.0) * 1e3:g} ms"
+        kind = QUANTITIES[self.quantity]
+        amount = (self.amount or 0.0) / kind.units[kind.shown.strip()]
+        return f"{amount:,.0f}" if not kind.shown else f"{amount:g}{kind.shown}"
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """All budgets of one run; each quantity occurs at most once.
+
+    Attributes:
+        rows: the budgets.
+    """
+
+    rows: tuple[Budget, ...]
+
+    @classmethod
+    def parse(cls, **texts: str | float | Budget | None) -> Budgets:
+        """Read budgets by name of the quantity; None stands for no budget.
+
+        Raises:
+            BudgetError: if one cannot be read, or there is none at all.
+        """
+        given = {name: text for name, text in texts.items() if text is not None}
+        if not given:
+            names = ", ".join(QUANTITIES)
+            raise BudgetError(f"There is no budget; give at least one of {names}.")
+        return cls(
+            tuple(
+                text if isinstance(text, Budget) else Budget.parse(name, text)
+                for name, text in given.items()
+            )
+        )
+
+    def get(self, quantity: str) -> Budget | None:
+        """The budget for a quantity, or None."""
+        return next((row for row in self.rows if row.quantity == quantity), None)
+
+    def bounds(self, dense: Costs) -> dict[str, float]:
+        """Bound of every quantity that has a budget.
+
+        Args:
+            dense: what the dense model costs.
+        """
+        return {row.quantity: row.resolve(dense[row.quantity]) for row in self.rows}
+
+    def missed(self, costs: Costs, dense: Costs) -> tuple[str, ...]:
+        """Quantities of which a model needs more than allowed, or is slower than the dense one.
+
+        Args:
+            costs: what the model costs.
+            dense: what the dense model costs, its latency measured in turns with the model's.
+        """
+        bounds = {"latency": dense["latency"], **self.bounds(dense)}
+        bounds["latency"] = min(bounds["latency"], dense["latency"])
+        return tuple(name for name, bound in bounds.items() if costs[name] > bound)
+
+    def __str__(self) -> str:
+        if [row.quantity for row in self.rows] == ["latency"]:
+            return str(self.rows[0])
+        return ", ".join(f"{row.quantity} {row}" for row in self.rows)

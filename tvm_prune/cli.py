@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 
 import tvm_prune
+from tvm_prune.acquisition import measure_kernels
 from tvm_prune.arguments import (
     arrays,
+    measure_options,
     model_options,
     no_options,
     prune_options,
     run_options,
     shapes,
+    sweep_options,
+    without_budget,
     writable,
 )
 from tvm_prune.board import board_names, load_board
@@ -29,6 +33,7 @@ from tvm_prune.errors import PruneError
 from tvm_prune.export import read_bundle
 from tvm_prune.frontend import load
 from tvm_prune.model import Model
+from tvm_prune.pareto import sweep
 from tvm_prune.reachability import reachability
 from tvm_prune.report import (
     boards_text,
@@ -53,19 +58,24 @@ class Command:
         help: one line for ``--help``.
         options: adds its options to a parser.
         run: does it, and returns what goes to standard output: text, and the same for machines.
+        misuse: what is wrong with options that are right one by one, or None.
     """
 
     help: str
     options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], tuple[str, Any]]
+    misuse: Callable[[argparse.Namespace], str | None] = lambda _options: None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns 0, 1 after an error, 2 after wrong usage, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
+    command = COMMANDS[options.command]
+    if misuse := command.misuse(options):
+        options.usage_error(misuse)
     show_logs(options.verbose)
     try:
-        text, data = COMMANDS[options.command].run(options)
+        text, data = command.run(options)
     except PruneError as error:
         print(f"tvm-prune: error: {error}", file=sys.stderr)
         return 1
@@ -92,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=command.help, description=command.help)
         sub.add_argument("--json", action="store_true", help="print the result as JSON")
         sub.add_argument("-v", "--verbose", action="count", default=0, help="log more")
+        sub.set_defaults(usage_error=sub.error)
         command.options(sub)
     return parser
 
@@ -100,9 +111,8 @@ def _model(options: argparse.Namespace) -> Model:
     return load(options.model, shapes(options.shape), keep_tied=options.keep_tied)
 
 
-def _prune(options: argparse.Namespace) -> tuple[str, Any]:
-    output = writable(Path(options.output))
-    settings = replace(
+def _settings(options: argparse.Namespace) -> Settings:
+    return replace(
         Settings(),
         criterion=options.importance,
         keep=tuple(options.keep),
@@ -113,18 +123,70 @@ def _prune(options: argparse.Namespace) -> tuple[str, Any]:
         seed=options.seed,
         recover=not options.no_recover,
         cache=options.cache,
+        executor=options.executor,
+        tracker=options.tracker,
     )
+
+
+def _data(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "calibration": arrays(options.calibration),
+        "evaluation": arrays(options.eval) if options.eval else None,
+    }
+
+
+def _prune(options: argparse.Namespace) -> tuple[str, Any]:
+    output = writable(Path(options.output))
     result = prune(
         _model(options),
         options.board,
         latency=options.latency,
-        calibration=arrays(options.calibration),
-        evaluation=arrays(options.eval) if options.eval else None,
-        settings=settings,
+        parameters=options.parameters,
+        macs=options.macs,
+        settings=_settings(options),
         progress=ConsoleProgress(),
+        **_data(options),
     )
     result.save(output)
     return f"{result.report()}\nWritten to {output}/", result.to_json()
+
+
+def _sweep(options: argparse.Namespace) -> tuple[str, Any]:
+    output = writable(Path(options.output))
+    result = sweep(
+        _model(options),
+        options.board,
+        output=output,
+        points=options.points,
+        start=options.start,
+        end=options.end,
+        settings=_settings(options),
+        progress=ConsoleProgress(),
+        **_data(options),
+    )
+    return f"{result.report()}\nWritten to {output}/", result.to_json()
+
+
+def _measure(options: argparse.Namespace) -> tuple[str, Any]:
+    settings = Settings(
+        keep=tuple(options.keep),
+        max_sparsity=options.max_sparsity,
+        attention=options.attention,
+        trials=options.trials,
+        seed=options.seed,
+        cache=options.cache,
+        executor=options.executor,
+        tracker=options.tracker,
+    )
+    result = measure_kernels(
+        _model(options),
+        options.board,
+        measurements=options.measurements,
+        minutes=options.minutes,
+        settings=settings,
+        progress=ConsoleProgress(),
+    )
+    return result.report(), result.to_json()
 
 
 def _run(options: argparse.Namespace) -> tuple[str, Any]:
@@ -151,7 +213,11 @@ def _supported_ops(_options: argparse.Namespace) -> tuple[str, Any]:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "prune": Command("prune a model to a latency budget", prune_options, _prune),
+    "prune": Command("prune a model to its budgets", prune_options, _prune, without_budget),
+    "sweep": Command(
+        "prune a model to many latency budgets: a table and a plot", sweep_options, _sweep
+    ),
+    "measure": Command("learn what the kernels of a model cost", measure_options, _measure),
     "run": Command("run a bundle on given inputs", run_options, _run),
     "inspect": Command(
         "show what can be pruned, and what freezes the rest", model_options, _inspect

@@ -29,6 +29,7 @@ class Compilation:
         scores: importance of every unit; the best ones are kept.
         limits: lowest and highest width of every group.
         target: what to compile for.
+        linker: compiler driver that links for it; this machine's C++ compiler by default.
     """
 
     model: Model
@@ -36,6 +37,7 @@ class Compilation:
     scores: Scores
     limits: Limits
     target: Any
+    linker: str | None = None
     _calls: dict[Widths, tuple[KernelCall, ...]] = field(default_factory=dict)
 
     @property
@@ -83,7 +85,7 @@ class Compilation:
                 call = calls[position]
                 if call.name not in scheduled:
                     scheduled[call.name] = family.source.schedule(call.workload, self.target)
-        export_shared_library(with_schedules(lowered, scheduled), self.target, path)
+        export_shared_library(with_schedules(lowered, scheduled), self.target, path, self.linker)
 
 
 def example_inputs(model: Model, seed: int = 0) -> dict[str, NDArray[Any]]:

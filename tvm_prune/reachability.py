@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tvm_prune.board import Board
-from tvm_prune.errors import BoardError
+from tvm_prune.errors import PruneError
+from tvm_prune.measure import count_servers
 
 LINKERS = ("g++", "c++", "clang++")
 
@@ -31,14 +33,31 @@ class Reachability:
 
 
 def reachability(board: Board) -> Reachability:
-    """Check that TVM knows the target and that what links code for it is installed."""
-    remark = ""
+    """Check that TVM knows the target, that what links code for it is installed, and its link."""
     try:
         board.tvm_target()
-    except BoardError as error:
+        remark = _linker_missing(board) or _UNREACHABLE[board.connection](board)
+    except PruneError as error:
         remark = str(error)
-    if not any(map(shutil.which, LINKERS)):
-        remark = "no C++ compiler to link with: apt-get install g++"
     cpu = board.target.get("mcpu", board.target.get("mtriple", board.target.get("kind")))
     cores = board.target.get("num-cores", 1)
     return Reachability(board.name, board.description, f"{cpu}, {cores} cores", not remark, remark)
+
+
+def _linker_missing(board: Board) -> str:
+    if board.linker is not None and not shutil.which(board.linker):
+        return f"its linker {board.linker} is not installed"
+    if board.linker is None and not any(map(shutil.which, LINKERS)):
+        return "no C++ compiler to link with: apt-get install g++"
+    return ""
+
+
+def _no_servers(board: Board) -> str:
+    return "" if count_servers(board) else f"no server with the key '{board.key}' is registered"
+
+
+_UNREACHABLE: Mapping[str, Callable[[Board], str]] = {
+    "local": lambda _board: "",
+    "rpc": _no_servers,
+}
+"""What is wrong with the connection, if anything is."""

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from tvm_prune import __version__
-from tvm_prune.board import Board, cpu_name
+from tvm_prune.board import Board
 from tvm_prune.errors import ExportError
 from tvm_prune.export import Bundle, write_bundle
 from tvm_prune.latency import ModelError
+from tvm_prune.machine import cpu_name
 from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model, TensorSpec
+from tvm_prune.operations import multiply_accumulates
 from tvm_prune.plan import PruningPlan
 from tvm_prune.report import report_text
 from tvm_prune.to_onnx import to_onnx
@@ -31,20 +33,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PruneResult:
-    """A pruned model that meets its budget, with everything that was measured on the way.
+    """A pruned model that meets its budgets, with everything that was measured on the way.
 
     Attributes:
         model: the pruned model, its parameters as they are deployed.
         plan: what was kept.
         board: the board it was built for and measured on.
-        budget: the budget as the user gave it.
+        budget: the budgets as the user gave them.
         dense_latency: measured latency of the tuned dense model.
         latency: measured latency of the pruned model, in the same interleaved run.
         predicted: latency the planner expected for this plan before it was built.
         dense_accuracy: accuracy of the dense model, 0..1, where labelled data was given.
         accuracy: accuracy of the pruned model, likewise.
         dense_parameters: number of weights of the dense model.
+        dense_macs: multiply-accumulates of one call of the dense model.
         importance_kept: harmonic mean over the groups of the share of importance kept, 0..1.
+        gap: how much better the best possible choice of widths might be under the latency model,
+            relative to the planner's objective.
         model_error: accuracy of the latency model on held-out widths.
         verification: comparison with the masked dense model and with the pruned model as ONNX.
         tuning: what tuning did in this run.
@@ -62,7 +67,9 @@ class PruneResult:
     dense_accuracy: float | None
     accuracy: float | None
     dense_parameters: int
+    dense_macs: int
     importance_kept: float
+    gap: float
     model_error: ModelError
     verification: Verification
     tuning: TuningReport
@@ -73,6 +80,11 @@ class PruneResult:
     def latency_ratio(self) -> float:
         """Measured latency of the pruned model over that of the dense one."""
         return self.latency.median / self.dense_latency.median
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one call of the pruned model."""
+        return multiply_accumulates(self.model.module)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the weights, for machines."""
@@ -98,7 +110,9 @@ class PruneResult:
             "accuracy": {"dense": self.dense_accuracy, "pruned": self.accuracy},
             "parameters": {
                 "dense": self.dense_parameters, "pruned": self.model.parameter_count},
+            "macs": {"dense": self.dense_macs, "pruned": self.macs},
             "importance_kept": self.importance_kept,
+            "planner": {"gap_percent": self.gap * 100},
             "latency_model": _finite(vars(self.model_error)),
             "verification": vars(self.verification),
             "tuning": {

@@ -5,25 +5,35 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from tvm_prune.budget import LatencyBudget
+from tvm_prune.budget import Budgets
 from tvm_prune.compilation import Compilation
 from tvm_prune.latency import (
+    MOST_MEASUREMENTS,
+    Collector,
+    Effort,
     Family,
     LatencyFitter,
     LatencyModel,
-    ModelError,
     Widths,
     find_families,
-    sample_widths,
 )
-from tvm_prune.latency.collect import Collector
+from tvm_prune.learning import Learning
 from tvm_prune.measurement import Measurement
-from tvm_prune.planner import ROUNDS, Attempt, Problem, Replanner, candidate_widths
+from tvm_prune.planner import (
+    COUNTS,
+    ROUNDS,
+    Attempt,
+    Ceiling,
+    Count,
+    Problem,
+    Replanner,
+    candidate_widths,
+)
 from tvm_prune.progress import Progress
 from tvm_prune.session import Session
 from tvm_prune.settings import Settings
@@ -40,7 +50,7 @@ class Planned:
     """What planning found.
 
     Attributes:
-        best: the plan to deploy; None where the dense model meets the budget already.
+        best: the plan to deploy; None where the dense model meets the budgets already.
         attempts: every plan that was built and measured.
         dense: measured cost of the dense model.
     """
@@ -67,7 +77,7 @@ class Search:
     settings: Settings
     progress: Progress
     folder: Path
-    _problem: Problem | None = None
+    _problems: dict[bool, Problem] = field(default_factory=dict)
 
     def tune(self) -> TuningReport:
         """Find schedules for the dense model's kernels; those in the cache are re-used."""
@@ -91,6 +101,7 @@ class Search:
                 self.session.database,
                 trials_per_kernel=self.settings.trials,
                 seed=self.settings.seed,
+                library=self.session.seeds,
                 on_progress=show,
             )
         failed = sum(failure.count for failure in report.failures)
@@ -127,76 +138,113 @@ class Search:
         """Measures kernels at chosen widths."""
         return Collector(
             self.families,
-            self.compilation.kernel_calls,
             self.session.measurer,
             self.session.records,
             self.session.board.fingerprint,
             self.session.target,
         )
 
-    def fit(self) -> LatencyModel:
-        """Measure the kernels of some pruned models and fit the latency model to them."""
-        dense = self.compilation.dense
-        choices = [
-            dense,
-            *itertools.islice(
-                sample_widths(self.compilation.limits, self.settings.seed), self.settings.samples
-            ),
-        ]
-        total = len(choices) * len(self.families)
-        with self.progress.step("measuring pruned kernels", total) as step:
-            for done, widths in enumerate(choices, start=1):
-                self._measure_kernels([widths])
-                step.update(done * len(self.families), f"pruned model {done} of {len(choices)}")
-        model = self.fitter.fit()
-        error, collector = model.error, self.collector
-        self.progress.say(
-            f"latency model from {len(self.fitter.samples)} kernels ({collector.measured} measured "
-            f"now, {len(collector.failures)} failed); {_accuracy(error)}"
+    @cached_property
+    def learning(self) -> Learning:
+        """Measures what the latency model needs, and fits it."""
+        return Learning(
+            self.session,
+            self.compilation,
+            self.settings,
+            self.fitter,
+            self.collector,
+            self.progress,
         )
-        return model
 
-    def plan(self, budget: LatencyBudget, margin: float = 1.0) -> Planned:
-        """Plan, build and measure until a share `margin` of the budget is met.
+    def fit(self, effort: Effort | None = None) -> LatencyModel:
+        """Measure the kernels that the latency model needs most, and fit it to them.
+
+        Args:
+            effort: when to stop; by default as many kernels as the settings' number of pruned
+                models has, and 1,500 at most.
+        """
+        kernels = (self.settings.samples + 1) * len(self.families)
+        return self.learning.run(effort or Effort(min(kernels, MOST_MEASUREMENTS)))
+
+    @cached_property
+    def counts(self) -> Mapping[str, Count]:
+        """What can be counted of the model at any widths, by name of the budget."""
+        model, channels = self.compilation.model, self.compilation.channels
+        return {name: count(model, channels) for name, count in COUNTS.items()}
+
+    def dense_costs(self) -> dict[str, float]:
+        """What the dense model costs, by name of the budget."""
+        counts = {name: count.at(self.compilation.dense) for name, count in self.counts.items()}
+        return {"latency": self.models.dense_cost().median, **counts}
+
+    def plan(self, budgets: Budgets, margins: Mapping[str, float] | None = None) -> Planned:
+        """Plan, build and measure until all budgets are met, and the dense model's latency is.
+
+        Args:
+            budgets: what the pruned model may cost.
+            margins: shares of the bounds to plan for where it is not all of them, by quantity.
 
         Raises:
-            BudgetError: if it cannot be met.
+            BudgetError: if they cannot be met.
         """
-        dense_cost = self.models.dense_cost()
-        bound = budget.resolve(dense_cost.median) * margin
-        if bound >= dense_cost.median and self.compilation.may_stay_dense:
+        margins, dense_cost, dense = margins or {}, self.models.dense_cost(), self.dense_costs()
+        bounds = {
+            name: bound * margins.get(name, 1.0) for name, bound in budgets.bounds(dense).items()
+        }
+        meets = all(dense[name] <= bound for name, bound in bounds.items())
+        if meets and self.compilation.may_stay_dense:
             return Planned(None, (), dense_cost)
-        problem = self._refine([])
-        self.progress.say(f"dense model: {_text(dense_cost)}; budget: {bound * 1e3:.3f} ms")
+        ceilings = tuple(
+            Ceiling(name, count, bounds[name])
+            for name, count in self.counts.items()
+            if name in bounds
+        )
+        slowest = dense_cost.median * margins.get("latency", 1.0)
+        latency = min(bounds.get("latency", slowest), slowest)
+        aims = [f"{latency * 1e3:.3f} ms", *(f"{most.most:,.0f} {most.name}" for most in ceilings)]
+        self.progress.say(f"dense model: {_text(dense_cost)}; budget: {', '.join(aims)}")
+        asked = "latency" in bounds and bounds["latency"] <= slowest
+        called = "latency budget" if asked else "dense model's own latency"
+        best, attempts = self._replan(latency, ceilings, called)
+        return Planned(best, tuple(attempts), dense_cost)
+
+    def _replan(
+        self, latency: float, ceilings: tuple[Ceiling, ...], bound: str
+    ) -> tuple[Attempt, list[Attempt]]:
+        """Plan, build, measure and correct within a latency, which is called `bound` in errors."""
         count = itertools.count(1)
         with self.progress.step("planning, building and measuring", ROUNDS) as step:
+
+            def refine(choices: list[Widths]) -> Problem:
+                return self._refine(choices, ceilings)
 
             def attempt(widths: Widths) -> Measurement:
                 step.update(next(count), f"widths {list(widths)}")
                 return self.models.cost(widths)
 
-            scale = dense_cost.median / problem.predicted(self.compilation.dense)
-            best, attempts = Replanner(self._refine, attempt, bound, scale).run()
-        return Planned(best, tuple(attempts), dense_cost)
+            dense = self.models.dense_cost().median
+            scale = dense / refine([]).predicted(self.compilation.dense)
+            return Replanner(refine, attempt, latency, scale, bound).run()
 
     def _measure_kernels(self, choices: Sequence[Widths]) -> bool:
         """Measure kernels at some widths; tells whether anything new was learned."""
         return self.fitter.add(self.collector.collect(choices))
 
-    def _refine(self, choices: list[Widths]) -> Problem:
+    def _refine(self, choices: list[Widths], ceilings: tuple[Ceiling, ...]) -> Problem:
         """The planning problem after the kernels at these widths were measured."""
-        learned = self._measure_kernels(choices)
-        if self._problem is None or learned:
-            model = self.fitter.fit()
-            dense = self.compilation.dense
-            self._problem = Problem(
+        if self._measure_kernels(choices):
+            self._problems.clear()
+        counted = bool(ceilings)
+        if counted not in self._problems:
+            model, dense = self.fitter.fit(), self.compilation.dense
+            self._problems[counted] = Problem(
                 model,
                 dense,
-                candidate_widths(model, dense, self.compilation.limits),
+                candidate_widths(model, dense, self.compilation.limits, spread=counted),
                 self.compilation.scores,
                 overhead=self._overhead(model),
             )
-        return self._problem
+        return replace(self._problems[counted], ceilings=ceilings)
 
     def _overhead(self, model: LatencyModel) -> float:
         """What a call of the dense model costs beyond its kernels.
@@ -207,15 +255,6 @@ class Search:
         kernels = model.total(self.compilation.dense)
         beyond = self.models.dense_cost().median - kernels
         return min(max(0.0, beyond), _MOST_OVERHEAD * kernels)
-
-
-def _accuracy(error: ModelError) -> str:
-    if not error.samples:
-        return "too few to hold some out and tell its error"
-    return (
-        f"on {error.samples} held-out ones: mean error {error.mape_percent:.1f} %, "
-        f"{error.within_10_percent:.0%} within 10 %"
-    )
 
 
 def _text(cost: Measurement) -> str:

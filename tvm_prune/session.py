@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from tvm_prune.board import Board
-from tvm_prune.latency import Records, ScheduleSource, open_records
-from tvm_prune.measure import MEASURERS, Repeats
-from tvm_prune.measurement import Measurer
-from tvm_prune.tuning import Workload, open_database, trace_to_json, tuned_trace
+from tvm_prune.latency import Records, open_records
+from tvm_prune.measure import MEASURERS, open_executor
+from tvm_prune.measurement import BoardMeasurer
+from tvm_prune.tuning import (
+    ScheduleSource,
+    TraceLibrary,
+    Workload,
+    find_source,
+    open_database,
+    seed_library,
+)
 
 
 @dataclass(frozen=True)
@@ -23,16 +29,18 @@ class Session:
     Attributes:
         board: the board to build for.
         target: its TVM target.
-        measurer: builds and measures kernels for it.
+        measurer: builds kernels for it, and measures them and whole models there.
         database: MetaSchedule's database of tuned schedules.
         records: kernel measurements.
+        seeds: the seed traces for the target.
     """
 
     board: Board
     target: Any
-    measurer: Measurer
+    measurer: BoardMeasurer
     database: Any
     records: Records
+    seeds: TraceLibrary
 
     @property
     def threads(self) -> int:
@@ -41,26 +49,32 @@ class Session:
 
     def source(self, workload: Workload) -> ScheduleSource:
         """Where the schedules of a dense kernel and its pruned forms come from."""
-        trace = tuned_trace(self.database, workload, self.target)
-        if trace is None:
-            return ScheduleSource("default", None)
-        digest = hashlib.sha256(trace_to_json(trace).encode()).hexdigest()
-        return ScheduleSource(digest[:16], trace)
+        return find_source(workload, self.target, [self.database], self.seeds)
 
 
 @contextmanager
-def open_session(board: Board, cache: Path) -> Iterator[Session]:
+def open_session(
+    board: Board, cache: Path, *, executor: str | None = None, tracker: str | None = None
+) -> Iterator[Session]:
     """Open a session; workers stop and files close at the end of the block.
 
     Args:
         board: the board to build for.
         cache: directory that keeps tuned schedules and measurements over runs.
+        executor: where kernels are built, ``dask://HOST:PORT``; this machine by default.
+        tracker: ``HOST:PORT`` of the tracker that knows the board's servers, where it is not the
+            one of the board file or of the environment.
+
+    Raises:
+        BoardError: if the board or its tracker, or the executor, cannot be reached.
     """
     target = board.tvm_target()
-    measurer = MEASURERS[board.connection](target, repeats=Repeats(samples=board.repeats))
-    try:
-        with open_records(cache / "measurements.sqlite") as records:
-            database = open_database(cache / board.fingerprint)
-            yield Session(board, target, measurer, database, records)
-    finally:
-        measurer.close()
+    with open_executor(executor) as builders:
+        measurer = MEASURERS[board.connection](board, builders, tracker)
+        try:
+            with open_records(cache / "measurements.sqlite") as records:
+                database = open_database(cache / board.fingerprint)
+                seeds = seed_library(target)
+                yield Session(board, target, measurer, database, records, seeds)
+        finally:
+            measurer.close()

@@ -35,6 +35,9 @@ class Settings:
         seed: seed of everything random.
         recover: whether the kept weights are reconstructed from calibration data.
         cache: directory that keeps tuned schedules and measurements over runs.
+        executor: where kernels are built, ``dask://HOST:PORT``; this machine by default.
+        tracker: ``HOST:PORT`` of the tracker that knows the board's servers, where it is not the
+            one of the board file or of the environment.
     """
 
     criterion: str = "l2"
@@ -47,3 +50,5 @@ class Settings:
     seed: int = 0
     recover: bool = True
     cache: Path = field(default_factory=default_cache)
+    executor: str | None = None
+    tracker: str | None = None

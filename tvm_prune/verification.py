@@ -23,6 +23,7 @@ from tvm_prune.errors import (
 )
 from tvm_prune.export import Bundle
 from tvm_prune.measure import run_executable_batches
+from tvm_prune.measurement import ModelRunner
 from tvm_prune.model import Model, TensorSpec, bound_inputs, split_batches
 from tvm_prune.recover.layers import activations
 from tvm_prune.to_onnx import to_onnx
@@ -51,13 +52,19 @@ class Verification:
     max_relative_error: float
 
 
-def verify(library: Path, references: Mapping[str, Model], inputs: Arrays) -> Verification:
+def verify(
+    library: Path,
+    references: Mapping[str, Model],
+    inputs: Arrays,
+    board: ModelRunner | None = None,
+) -> Verification:
     """Compare a compiled model with others that have to compute the same, in ONNX Runtime.
 
     Args:
         library: the compiled model.
         references: the models to compare with, by what to call them.
         inputs: samples stacked along the first axis of each input.
+        board: runs the compiled model; this machine by default.
 
     Raises:
         VerificationError: if an output differs by more than 1e-4 of the largest value.
@@ -66,7 +73,7 @@ def verify(library: Path, references: Mapping[str, Model], inputs: Arrays) -> Ve
     batch = (*specs[0].shape, 1)[0]
     count = -(-SAMPLES // batch) * batch
     few = {name: array[:count] for name, array in inputs.items()}
-    outputs = run_batches(library, specs, few)
+    outputs = run_batches(library, specs, few, board)
     worst, runtimes = 0.0, set()
     for name, model in references.items():
         expected, runtime = _reference(model, few)
@@ -123,10 +130,20 @@ def reference_outputs(model: Model, inputs: Arrays) -> list[NDArray[Any]]:
     return activations(to_onnx(model), {}, names, split_batches(model.inputs, inputs))
 
 
-def run_batches(library: Path, specs: tuple[TensorSpec, ...], inputs: Arrays) -> list[NDArray[Any]]:
-    """Outputs of a compiled model for stacked samples, each output stacked again."""
+def run_batches(
+    library: Path,
+    specs: tuple[TensorSpec, ...],
+    inputs: Arrays,
+    board: ModelRunner | None = None,
+) -> list[NDArray[Any]]:
+    """Outputs of a compiled model for stacked samples, each output stacked again.
+
+    They are computed by a board, or by this machine where none is given.
+    """
     batches = split_batches(specs, inputs)
-    outputs = run_executable_batches(library, batches)
+    outputs = (
+        board.run_model(library, batches) if board else run_executable_batches(library, batches)
+    )
     return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
@@ -152,9 +169,14 @@ def labelled(specs: tuple[TensorSpec, ...], data: Arrays) -> Arrays:
     return {**inputs, LABEL: labels}
 
 
-def accuracy(library: Path, specs: tuple[TensorSpec, ...], data: Arrays) -> float:
+def accuracy(
+    library: Path,
+    specs: tuple[TensorSpec, ...],
+    data: Arrays,
+    board: ModelRunner | None = None,
+) -> float:
     """Share of samples of :func:`labelled` data whose largest output is their label, 0..1."""
-    logits = run_batches(library, specs, data)[0]
+    logits = run_batches(library, specs, data, board)[0]
     labels = data[LABEL][: len(logits)]
     return float((logits.reshape(len(logits), -1).argmax(axis=1) == labels).mean())
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tvm_prune.compilation import Compilation, example_inputs
 from tvm_prune.latency import Family, RecordKey, Widths
-from tvm_prune.measure import measure_interleaved
 from tvm_prune.measurement import Measurement
 from tvm_prune.session import Session
 
@@ -53,9 +52,7 @@ class WholeModels:
         rounds: list[list[Measurement]] = []
         for _ in range(_LOOKS):
             rounds.append(
-                measure_interleaved(
-                    libraries, example_inputs(self.compilation.model), threads=self.session.threads
-                )
+                self.session.measurer.time_models(libraries, example_inputs(self.compilation.model))
             )
             if _spread(rounds[-1]) <= _NOISY:
                 break
@@ -80,8 +77,8 @@ class WholeModels:
     def learn(self, widths: Widths, dense_now: Measurement, pruned: Measurement) -> Measurement:
         """Keep what a model cost when it was measured in turns with the dense one."""
         drift = self.dense_cost().median / dense_now.median
-        corrected = Measurement(tuple(sample * drift for sample in pruned.samples), pruned.unit)
-        return self._record(widths, corrected)
+        samples = tuple(sample * drift for sample in pruned.samples)
+        return self._record(widths, replace(pruned, samples=samples))
 
     def _recorded(self, widths: Widths) -> Measurement | None:
         outcome = self.session.records.get(self._key(widths))

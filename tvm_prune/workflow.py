@@ -1,99 +1,134 @@
-"""The main job, from a trained model to a bundle that meets its budget on the board."""
+"""The main job, from a trained model to a bundle that meets its budgets on the board."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from tvm_prune.board import Board, load_board
-from tvm_prune.budget import LatencyBudget
+from tvm_prune.budget import Budget, Budgets
 from tvm_prune.channels import Channels, find_channels, width_limits
 from tvm_prune.compilation import Compilation
+from tvm_prune.deployment import Deployed, deploy
 from tvm_prune.errors import BudgetError, ModelError
 from tvm_prune.importance import Context, score_units
-from tvm_prune.latency import LatencyModel
-from tvm_prune.measurement import Measurement
+from tvm_prune.latency import ModelError as LatencyModelError
 from tvm_prune.model import Model, bound_inputs
-from tvm_prune.plan import PruningPlan
 from tvm_prune.progress import Progress, Silent
-from tvm_prune.recover import reconstruct
 from tvm_prune.result import PruneResult
 from tvm_prune.search import Planned, Search
 from tvm_prune.session import open_session
 from tvm_prune.settings import Settings
-from tvm_prune.transform import masked_model, prune_parameters
 from tvm_prune.tuning import TuningReport
-from tvm_prune.verification import Verification, accuracy, labelled, verify
+from tvm_prune.verification import accuracy, labelled
 
 Arrays = Mapping[str, NDArray[Any]]
 
-MARGINS = (1.0, 0.97, 0.94)
-"""Shares of the budget to plan for, one after the other, until the final measurement meets it."""
+DEPLOYMENTS = 3
+"""How many plans are delivered and measured again until one meets the budgets."""
+
+MARGIN = 0.03
+"""Share of a bound that is given up each time the delivered model misses it."""
 
 
 def prune(
     model: Model,
     board: str | Board = "host",
     *,
-    latency: str | float | LatencyBudget,
+    latency: str | float | Budget | None = None,
+    parameters: str | float | Budget | None = None,
+    macs: str | float | Budget | None = None,
     calibration: Arrays,
     evaluation: Arrays | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> PruneResult:
-    """Prune a model to a latency budget, as measured on a board.
+    """Prune a model to budgets, its latency as measured on a board.
+
+    Whatever the budgets, the result is never slower than the dense model.
 
     Args:
         model: the trained model, from :func:`tvm_prune.load`.
         board: name of a board, path of a board file, or a board.
         latency: bound on the latency of one call: ``"8ms"``, ``"0.5x"`` of the dense model's, or
             seconds.
+        parameters: bound on the number of scalar weights: ``"120k"``, ``"0.5x"``, or a number.
+        macs: bound on the multiply-accumulates of one call, likewise.
         calibration: samples stacked along the first axis, by input name.
         evaluation: labelled samples (``label``) to tell the accuracy before and after.
         settings: effort, criterion, seed and cache.
         progress: receives the steps of the run.
 
     Raises:
-        BudgetError: if the budget cannot be met; names the closest feasible plan.
+        BudgetError: if no budget is given, or they cannot be met; names the closest feasible plan.
         PruneError: any other error of this package, in one sentence each.
     """
-    board = board if isinstance(board, Board) else load_board(board)
-    budget = latency if isinstance(latency, LatencyBudget) else LatencyBudget.parse(latency)
-    settings, progress = settings or Settings(), progress or Silent()
+    budgets = Budgets.parse(latency=latency, parameters=parameters, macs=macs)
+    with started(
+        model,
+        board,
+        calibration=calibration,
+        evaluation=evaluation,
+        settings=settings,
+        progress=progress,
+    ) as run:
+        return run.prune(budgets)
+
+
+@contextmanager
+def started(
+    model: Model,
+    board: str | Board,
+    *,
+    calibration: Arrays,
+    evaluation: Arrays | None = None,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Run]:
+    """A run whose kernels are tuned and whose latency model is fitted.
+
+    The arguments are those of :func:`prune`; what is wrong with them is told before the long work
+    begins.
+
+    Raises:
+        PruneError: any error of this package.
+    """
     calibration = bound_inputs(model.inputs, calibration, batch=True)
     evaluation = labelled(model.inputs, evaluation) if evaluation is not None else None
+    with opened(model, board, settings or Settings(), progress or Silent()) as search:
+        tuning = search.tune()
+        latency_model = search.fit()
+        yield Run(search, tuning, latency_model.error, calibration, evaluation)
+
+
+@contextmanager
+def opened(
+    model: Model, board: str | Board, settings: Settings, progress: Progress
+) -> Iterator[Search]:
+    """A model on a board, of which nothing is tuned or measured yet.
+
+    Raises:
+        PruneError: if nothing of the model can be pruned, or the board cannot be reached.
+    """
+    board = board if isinstance(board, Board) else load_board(board)
     channels = _prunable_channels(model, settings)
     limits = width_limits(channels, settings.max_sparsity, settings.bounds)
     scores = score_units(Context(channels, model.parameters, settings.seed), settings.criterion)
     with (
-        open_session(board, settings.cache) as session,
+        open_session(
+            board, settings.cache, executor=settings.executor, tracker=settings.tracker
+        ) as session,
         tempfile.TemporaryDirectory(prefix="tvm-prune-") as folder,
     ):
-        compilation = Compilation(model, channels, scores, limits, session.target)
-        search = Search(session, compilation, settings, progress, Path(folder))
-        tuning = search.tune()
-        latency_model = search.fit()
-        for margin in MARGINS:
-            planned = search.plan(budget, margin)
-            deployed = _deploy(search, planned, calibration)
-            unpruned_is_enough = planned.best is None and budget.ratio is not None
-            if unpruned_is_enough or _within(budget, deployed):
-                return _result(search, planned, deployed, tuning, latency_model, budget, evaluation)
-            progress.say("the final measurement missed the budget; planning with a margin")
-            if planned.best is not None:
-                search.models.learn(
-                    planned.best.solution.widths, deployed.dense_latency, deployed.latency
-                )
-    raise BudgetError(
-        f"Every plan for the budget {budget} missed it when it was measured again: the last one "
-        f"needed {deployed.latency.median:.4g} {deployed.latency.unit}, the dense model "
-        f"{deployed.dense_latency.median:.4g}. Allow more, or measure on a quieter machine."
-    )
+        compilation = Compilation(model, channels, scores, limits, session.target, board.linker)
+        yield Search(session, compilation, settings, progress, Path(folder))
 
 
 def _prunable_channels(model: Model, settings: Settings) -> Channels:
@@ -107,78 +142,86 @@ def _prunable_channels(model: Model, settings: Settings) -> Channels:
 
 
 @dataclass(frozen=True)
-class _Deployed:
-    """The chosen plan as it is delivered."""
+class Run:
+    """A model on a board, ready to be pruned to any budgets.
 
-    plan: PruningPlan
-    model: Model
-    library: Path
-    verification: Verification
-    dense_latency: Measurement
-    latency: Measurement
+    Attributes:
+        search: plans on the board; every measurement it makes serves all budgets.
+        tuning: what tuning did.
+        model_error: accuracy of the latency model.
+        calibration: samples stacked along the first axis, by input name.
+        evaluation: labelled samples, or None.
+    """
 
+    search: Search
+    tuning: TuningReport
+    model_error: LatencyModelError
+    calibration: Arrays
+    evaluation: Arrays | None
 
-def _within(budget: LatencyBudget, deployed: _Deployed) -> bool:
-    return deployed.latency.median <= budget.resolve(deployed.dense_latency.median)
+    def prune(self, budgets: Budgets) -> PruneResult:
+        """The most important part of the model that meets the budgets as it is delivered.
 
-
-def _deploy(search: Search, planned: Planned, calibration: Arrays) -> _Deployed:
-    """Recover, compile, verify and measure the chosen plan."""
-    compilation, dense = search.compilation, search.compilation.model
-    widths = planned.best.solution.widths if planned.best else compilation.dense
-    plan = compilation.plan(widths)
-    with search.progress.step("recovering, compiling and verifying", 3) as step:
-        values = prune_parameters(dense.parameters, plan)
-        if search.settings.recover and plan.kept:
-            values = reconstruct(dense, plan, calibration, search.settings.seed)
-        step.update(1, "compiling")
-        model = compilation.pruned(plan, values)
-        library = search.folder / "deployed.so"
-        compilation.build(model, search.families, library)
-        step.update(2, "verifying")
-        references = {
-            "zero-masked dense model": masked_model(dense, plan, values),
-            "pruned model": model,
-        }
-        verification = verify(library, references, calibration)
-        dense_latency, latency = search.models.measure(
-            [search.models.build(compilation.dense), library]
+        Raises:
+            BudgetError: if they cannot be met.
+        """
+        margins: dict[str, float] = {}
+        for _ in range(DEPLOYMENTS):
+            planned = self.search.plan(budgets, margins)
+            widths = planned.best.solution.widths if planned.best else self.search.compilation.dense
+            deployed = deploy(self.search, widths, self.calibration)
+            dense_costs = {
+                **self.search.dense_costs(), "latency": deployed.dense_latency.median
+            }  # fmt: skip
+            missed = budgets.missed(deployed.costs(), dense_costs)
+            if not missed:
+                return self._result(planned, deployed, budgets)
+            self.search.progress.say(
+                f"the delivered model missed the {' and '.join(missed)} budget; "
+                "planning with a margin"
+            )
+            margins |= {name: margins.get(name, 1.0) - MARGIN for name in missed}
+            if planned.best is not None:
+                self.search.models.learn(widths, deployed.dense_latency, deployed.latency)
+        raise BudgetError(
+            f"Every plan for the budget {budgets} missed it when it was measured again: the last "
+            f"one needed {deployed.latency.median:.4g} {deployed.latency.unit}, the dense model "
+            f"{deployed.dense_latency.median:.4g}. Allow more, or measure on a quieter machine."
         )
-        step.update(3)
-    return _Deployed(plan, model, library, verification, dense_latency, latency)
 
+    @cached_property
+    def dense_accuracy(self) -> float | None:
+        """Accuracy of the dense model, 0..1, where labelled data was given."""
+        return self.accuracy_of(self.search.models.build(self.search.compilation.dense))
 
-def _result(
-    search: Search,
-    planned: Planned,
-    deployed: _Deployed,
-    tuning: TuningReport,
-    latency_model: LatencyModel,
-    budget: LatencyBudget,
-    evaluation: Arrays | None,
-) -> PruneResult:
-    """Evaluate the deployed model, and gather everything that was measured."""
-    dense, dense_library = search.compilation.model, search.models.build(search.compilation.dense)
-    best = planned.best
-    return PruneResult(
-        model=deployed.model,
-        plan=deployed.plan,
-        board=search.session.board,
-        budget=str(budget),
-        dense_latency=deployed.dense_latency,
-        latency=deployed.latency,
-        predicted=best.predicted if best else planned.dense.median,
-        dense_accuracy=accuracy(dense_library, dense.inputs, evaluation)
-        if evaluation is not None
-        else None,
-        accuracy=accuracy(deployed.library, dense.inputs, evaluation)
-        if evaluation is not None
-        else None,
-        dense_parameters=dense.parameter_count,
-        importance_kept=best.solution.importance if best else 1.0,
-        model_error=latency_model.error,
-        verification=deployed.verification,
-        tuning=tuning,
-        attempts=tuple((a.predicted, a.measured.median) for a in planned.attempts),
-        library=deployed.library.read_bytes(),
-    )
+    def accuracy_of(self, library: Path) -> float | None:
+        """Accuracy of a compiled model, 0..1, where labelled data was given."""
+        if self.evaluation is None:
+            return None
+        search = self.search
+        inputs, board = search.compilation.model.inputs, search.session.measurer
+        return accuracy(library, inputs, self.evaluation, board)
+
+    def _result(self, planned: Planned, deployed: Deployed, budgets: Budgets) -> PruneResult:
+        """Evaluate the deployed model, and gather everything that was measured."""
+        best, dense_costs = planned.best, self.search.dense_costs()
+        return PruneResult(
+            model=deployed.model,
+            plan=deployed.plan,
+            board=self.search.session.board,
+            budget=str(budgets),
+            dense_latency=deployed.dense_latency,
+            latency=deployed.latency,
+            predicted=best.predicted if best else planned.dense.median,
+            dense_accuracy=self.dense_accuracy,
+            accuracy=self.accuracy_of(deployed.library),
+            dense_parameters=int(dense_costs["parameters"]),
+            dense_macs=int(dense_costs["macs"]),
+            importance_kept=best.solution.importance if best else 1.0,
+            gap=best.solution.gap if best else 0.0,
+            model_error=self.model_error,
+            verification=deployed.verification,
+            tuning=self.tuning,
+            attempts=tuple((a.predicted, a.measured.median) for a in planned.attempts),
+            library=deployed.library.read_bytes(),
+        )

@@ -10,9 +10,9 @@ from tvm.target import Target
 from tvm_prune.board import load_board
 from tvm_prune.channels import find_channels, width_limits
 from tvm_prune.compilation import Compilation
-from tvm_prune.latency import ScheduleSource, find_families
+from tvm_prune.latency import find_families
 from tvm_prune.measure.simulated import SimulatedMeasurer
-from tvm_prune.tuning import Workload, default_schedule
+from tvm_prune.tuning import ScheduleSource, Workload, default_schedule
 
 
 @pytest.fixture(scope="session")

@@ -78,8 +78,7 @@ def choices(found: Kernels) -> list[Widths]:
 def collector(
     found: Kernels, records: Records, target: Target, measurer: SimulatedMeasurer
 ) -> Collector:
-    lowering = found.compilation.kernel_calls
-    return Collector(found.families, lowering, measurer, records, BOARD, target)
+    return Collector(found.families, measurer, records, BOARD, target)
 
 
 def test_every_kernel_at_every_choice_is_measured(
@@ -138,10 +137,7 @@ def test_another_board_and_another_schedule_are_measured_anew(
 ) -> None:
     dense = choices[:1]
     collector(found, records, target, CountingMeasurer()).collect(dense)
-    lowering = found.compilation.kernel_calls
-    other = Collector(
-        found.families, lowering, CountingMeasurer(), records, "another board", target
-    )
+    other = Collector(found.families, CountingMeasurer(), records, "another board", target)
     other.collect(dense)
     assert other.measured == len(records) / 2 > 0
 

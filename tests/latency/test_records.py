@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tvm_prune.errors import MeasureError
 from tvm_prune.latency import RecordKey, Records, open_records
+from tvm_prune.machine import Conditions
 from tvm_prune.measurement import Failure, Measurement
 
 KEY = RecordKey("board", "workload", "schedule")
@@ -34,11 +35,26 @@ while True:
     number += 1
 """
 
+OLD_SCHEMA = """
+CREATE TABLE kernel (
+    board TEXT NOT NULL, workload TEXT NOT NULL, schedule TEXT NOT NULL,
+    unit TEXT NOT NULL, samples TEXT NOT NULL, failure TEXT, measured_at REAL NOT NULL,
+    PRIMARY KEY (board, workload, schedule)
+)
+"""
+"""What the first version of the program made; its files said nothing of a version."""
+
 outcomes = st.one_of(
     st.builds(
         Measurement,
         st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=5).map(tuple),
         st.sampled_from(["seconds", "instructions", "cycles"]),
+        st.builds(
+            Conditions,
+            st.none() | st.floats(1e6, 1e10),
+            st.none() | st.sampled_from(["performance", "ondemand,powersave"]),
+            st.none() | st.floats(0, 1e3),
+        ),
     ),
     st.builds(Failure, st.sampled_from(["schedule", "build", "run"]), st.text(max_size=30)),
 )
@@ -107,6 +123,79 @@ def test_two_runs_share_one_file(path: Path) -> None:
     with open_records(path) as one, open_records(path) as other:
         one.put({KEY: MEASURED})
         assert other.get(KEY) == MEASURED
+
+
+@pytest.fixture
+def old(path: Path) -> Path:
+    """A database of the first version, with a measurement and a failure in it."""
+    path.parent.mkdir()
+    with sqlite3.connect(path) as connection:
+        connection.execute(OLD_SCHEMA)
+        connection.executemany(
+            "INSERT INTO kernel VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                ("board", "workload", "schedule", "seconds", "[2.0, 1.0, 3.0]", None, 1.5e9),
+                ("board", "other", "schedule", "", "[]", '["run", "timed out"]', 1.5e9),
+            ],
+        )
+    connection.close()
+    return path
+
+
+def test_a_database_of_the_first_version_keeps_its_rows_and_takes_new_ones(old: Path) -> None:
+    for _ in range(2):
+        with open_records(old) as records:
+            assert records.get(KEY) == Measurement((2.0, 1.0, 3.0), "seconds")
+            other = RecordKey("board", "other", "schedule")
+            assert records.get(other) == Failure("run", "timed out")
+            new = Measurement((1.0,), "seconds", Conditions(1e9, "performance", 0.5))
+            records.put({RecordKey("board", "new", "schedule"): new})
+            assert records.get(RecordKey("board", "new", "schedule")) == new
+            assert len(records) == 3
+
+
+def test_two_runs_may_open_a_database_of_the_first_version_at_once(old: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(old)]
+    writers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    firsts = [writer.stdout and writer.stdout.readline() for writer in writers]
+    for writer in writers:
+        writer.kill()
+        writer.communicate()
+    assert firsts == ["0\n", "0\n"]
+
+
+def test_the_share_of_outliers_is_a_column_of_its_own(path: Path) -> None:
+    with open_records(path) as records:
+        records.put({KEY: Measurement((1.0, 1.0, 1.0, 9.0), "seconds")})
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT outlier_share FROM kernel").fetchall() == [(0.25,)]
+    connection.close()
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+    Records(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(MeasureError, match=r"newer version.*99.*update tvm_prune"):
+        Records(path)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (99,)
+    connection.close()
+
+
+def test_another_database_is_not_altered(path: Path) -> None:
+    path.parent.mkdir()
+    _another_database(path)
+    with pytest.raises(MeasureError):
+        Records(path)
+    with sqlite3.connect(path) as connection:
+        [statement] = connection.execute("SELECT sql FROM sqlite_master").fetchone()
+    connection.close()
+    assert statement == "CREATE TABLE kernel (name TEXT)"
 
 
 def _garbage(path: Path) -> None:

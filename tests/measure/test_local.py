@@ -4,25 +4,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import tvm
+from small_kernels import (
+    ABORTS,
+    DOES_NOT_COMPILE,
+    ENDLESS,
+    FINE,
+    MODULE,
+    UNDEFINED,
+    module,
+)
 
 from tvm_prune.measure import LocalMeasurer, Repeats
 from tvm_prune.measurement import Artifact, Failure, Measurement
 from tvm_prune.tuning import kernel_calls, open_database, tune
-
-MODULE = """
-@I.ir_module
-class Module:
-    @T.prim_func(s_tir=True)
-    def main(result: T.Buffer((4,), "int32")):
-        with T.sblock("root"):
-            {}
-"""
-FINE = "result[0] = result[1] + 1"
-ENDLESS = "while result[0] < 2:\n                result[0] = 0"
-ABORTS = 'T.evaluate(T.call_extern("int32", "abort"))'
-UNDEFINED = 'result[0] = T.call_extern("int32", "nobody_defines_this")'
-DOES_NOT_COMPILE = 'result[0] = T.call_llvm_intrin("int32", "llvm.sqrt", T.int32(0))'
 
 SCRIPT = f"""
 import tvm
@@ -34,10 +28,6 @@ measurer = LocalMeasurer(load_board("host").tvm_target(), builders=2)
 print([type(result).__name__ for result in measurer.run(measurer.build([module, module]))])
 measurer.close()
 """
-
-
-def module(statement: str) -> tvm.IRModule:
-    return tvm.script.from_source(MODULE.format(statement))
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import time
 
 import psutil
 import pytest
+from pool_jobs import step_by_step
 
 from tvm_prune.measure.pool import Failed, WorkerPool
 
@@ -23,6 +24,13 @@ def pool():
 @pytest.fixture
 def impatient():
     pool = WorkerPool(1, timeout=0.5)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def patient():
+    pool = WorkerPool(1, timeout=3)
     yield pool
     pool.close()
 
@@ -74,6 +82,26 @@ def test_a_job_that_hangs_fails_in_time_and_the_next_one_succeeds(impatient) -> 
     hanging, fine = impatient.map(time.sleep, [(3600,), (0,)])
     assert hanging == Failed("timed out after 0.5 s")
     assert fine is None
+
+
+def test_a_job_that_shows_signs_of_life_may_take_longer_than_the_time_out(patient) -> None:
+    assert patient.map(step_by_step, [([1.2] * 3,)]) == ["done"]
+
+
+def test_a_job_that_hangs_or_crashes_tells_what_it_was_at(patient) -> None:
+    hanging, crashing, raising = patient.map(
+        step_by_step, [([0.0, 0.0, 3600.0],), ([0.0, None],), ([0.0, "x"],)]
+    )
+    assert hanging == Failed("timed out after 3 s", at=2)
+    assert "SIGSEGV" in crashing.cause
+    assert crashing.at == 1
+    assert raising.cause.startswith("TypeError")
+    assert raising.at == 1
+
+
+def test_a_started_pool_has_its_workers_ready(pool) -> None:
+    pool.start(2)
+    assert len(set(pool.map(os.getpid, [()] * 4))) == 2
 
 
 def test_a_worker_that_was_killed_between_two_calls_is_replaced(impatient) -> None:

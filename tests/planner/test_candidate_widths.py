@@ -115,3 +115,27 @@ def test_the_narrowest_groups_have_candidates(dense: int) -> None:
 def test_candidates_stay_within_the_limits_of_their_group() -> None:
     model = cast("LatencyModel", TableModel([sawtooth(64, 8)]))
     assert candidate_widths(model, (64,), ((20, 50),)) == [[24, 32, 40, 48, 50]]
+
+
+@given(models())
+def test_where_width_has_a_price_candidates_reach_from_the_narrowest_to_the_widest(
+    model: tuple[list[TableFamily], tuple[int, ...]],
+) -> None:
+    families, dense = model
+    limits = tuple((smallest_width(width), width) for width in dense)
+    model_ = cast("LatencyModel", TableModel(families))
+    for widths, (lowest, highest) in zip(
+        candidate_widths(model_, dense, limits, spread=True), limits, strict=True
+    ):
+        assert widths == sorted(set(widths))
+        assert (widths[0], widths[-1]) == (lowest, highest)
+        assert len(widths) <= MOST_CANDIDATES
+        if highest - lowest >= MOST_CANDIDATES:
+            assert max(np.diff(widths)) <= (highest - lowest) / 2
+
+
+def test_a_group_whose_width_costs_no_time_can_shrink_where_width_has_a_price() -> None:
+    model = cast("LatencyModel", TableModel([TableFamily((0,), (0,), np.ones(65))]))
+    [widths] = candidate_widths(model, (64,), ((4, 64),), spread=True)
+    assert widths[0] == 4
+    assert len(widths) >= 6

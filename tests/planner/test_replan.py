@@ -163,7 +163,7 @@ def test_a_plan_whose_kernels_turn_out_slow_is_given_up_before_it_is_built() -> 
 def test_a_budget_below_everything_names_the_fastest_plan_in_the_boards_unit() -> None:
     problem = chain()
     board = Board(problem.predicted, problem)
-    with pytest.raises(BudgetError, match=r"fastest one, \[1, 1, 1\]"):
+    with pytest.raises(BudgetError, match=r"closest one, \[1, 1, 1\]"):
         board.plan(1.0)
     assert board.built == []
 
@@ -182,3 +182,48 @@ def test_a_board_that_never_gets_fast_enough_names_the_closest_measured_plan() -
     assert f"{budget:.4g} simulated" in message
     assert str(list(closest)) in message
     assert f"{board.truth(closest):.4g} simulated" in message
+
+
+def trapped(slow: Callable[[Widths], bool]) -> tuple[Board, float]:
+    """A board on which some plans are three times as slow as predicted."""
+    problem = chain()
+    board = Board(
+        lambda widths: problem.predicted(widths) * (3.0 if slow(widths) else 1.0), problem
+    )
+    return board, problem.predicted(DENSE)
+
+
+def test_a_plan_that_is_measured_too_slow_is_never_built_again() -> None:
+    board, dense = trapped(lambda widths: widths[0] > 5 and widths != DENSE)
+    best, attempts = board.plan(0.9 * dense)
+    assert any(attempt.measured.median > 0.9 * dense for attempt in attempts)
+    assert best.measured.median <= 0.9 * dense
+    assert len(set(board.built)) == len(board.built)
+
+
+def test_where_every_plan_is_measured_too_slow_the_search_ends_and_says_so() -> None:
+    problem = chain()
+    dense = problem.predicted(DENSE)
+    board = Board(lambda widths: dense if widths == DENSE else 1.5 * dense, problem)
+    with pytest.raises(BudgetError, match="No plan met the budget"):
+        board.plan(0.99 * dense)
+    assert 1 < len(board.built) <= ROUNDS
+    assert len(set(board.built)) == len(board.built)
+
+
+def test_a_cost_that_widths_hardly_change_is_followed_down_to_the_budget() -> None:
+    """Each plan is further off than the one before it, until the prediction rules out them all."""
+    problem = chain()
+    dense = problem.predicted(DENSE)
+    board = Board(lambda widths: 0.5 * dense + 0.5 * dense * sum(widths) / sum(DENSE), problem)
+    best, _ = board.plan(0.7 * dense)
+    assert best.measured.median <= 0.7 * dense
+
+
+def test_one_slow_plan_does_not_rule_out_all_others() -> None:
+    """Its ratio of measured to predicted cost would leave nothing within the budget."""
+    board, dense = trapped(lambda widths: len(board.built) == 1)
+    budget = 1.5 * board.problem.predicted((1, 1, 1))
+    best, attempts = board.plan(budget, scale=1.0)
+    assert attempts[0].measured.median > budget
+    assert best.measured.median <= budget < dense

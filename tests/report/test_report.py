@@ -55,7 +55,9 @@ def result(model: Model) -> PruneResult:
         dense_accuracy=0.9123,
         accuracy=0.9045,
         dense_parameters=123_456,
+        dense_macs=7_654_321,
         importance_kept=0.8,
+        gap=0.0123,
         model_error=ModelError(40, 6.25, 0.5, 0.85, 0.987),
         verification=Verification("ONNX Runtime, zero-masked dense model", 16, 2.5e-7),
         tuning=TuningReport((KernelReport("k", 9, failures, 1e-4, "seconds", Seconds()),), 3),
@@ -75,6 +77,8 @@ def result(model: Model) -> PruneResult:
         "4.000 ms",
         "0.500",
         "123,456",
+        "7,654,321",
+        "optimal within 1.23 %",
         "91.23%",
         "90.45%",
         "-0.78 points",
@@ -113,6 +117,15 @@ def test_without_labelled_data_the_report_has_no_accuracy(result: PruneResult) -
 
 
 @pytest.mark.parametrize(
+    ("gap", "said"), [(0.0, "within 0.01 %"), (0.00015, "within 0.02 %"), (0.2, "within 20.00 %")]
+)
+def test_the_report_never_claims_more_than_the_solver_proved(
+    gap: float, said: str, result: PruneResult
+) -> None:
+    assert f"Planner: optimal {said}" in replace(result, gap=gap).report()
+
+
+@pytest.mark.parametrize(
     "error", [ModelError(0, NAN, NAN, NAN, NAN), ModelError(9, 1.5, 1.0, 1.0, NAN)]
 )
 def test_what_could_not_be_computed_is_null_and_the_report_does_without(
@@ -138,6 +151,8 @@ def test_the_json_form_is_json_and_holds_every_figure(result: PruneResult) -> No
     }
     assert data["accuracy"] == {"dense": 0.9123, "pruned": 0.9045}
     assert data["parameters"] == {"dense": 123_456, "pruned": 30}
+    assert data["macs"] == {"dense": 7_654_321, "pruned": (6 * 3 + 2 * 6) * 64}
+    assert data["planner"] == {"gap_percent": pytest.approx(1.23)}
     assert data["tuning"]["trials"] == 9
     assert data["tuning"]["kernels_reused"] == 3
     assert data["tuning"]["failures"] == [

@@ -7,30 +7,35 @@ from typing import Any
 
 import tvm
 from tvm import IRModule, relax
+from tvm.support import cc
 
 from tvm_prune.errors import PruneError
 
 
-def export_shared_library(scheduled: IRModule, target: Any, path: Path) -> None:
+def export_shared_library(
+    scheduled: IRModule, target: Any, path: Path, linker: str | None = None
+) -> None:
     """Compile a lowered module whose kernels are scheduled, weights included.
 
     Args:
         scheduled: result of :func:`tvm_prune.tuning.with_schedules`.
         target: what to compile for.
         path: where the library goes.
+        linker: compiler driver that links for the target; this machine's C++ compiler by default.
 
     Raises:
-        PruneError: if no C compiler is there to link the library.
+        PruneError: if there is no compiler driver to link the library.
     """
     pipeline = tvm.transform.Sequential([relax.transform.DeadCodeElimination(), _build_pipeline()])
     executable = tvm.compile(scheduled, target=target, relax_pipeline=pipeline)
+    compiler = None if linker is None else cc.cross_compiler(linker)
     try:
-        executable.export_library(str(path))
+        executable.export_library(str(path), fcompile=compiler)
     except (RuntimeError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise PruneError(
             f"Cannot link {path.name}: {first}. Linking needs a C++ compiler: "
-            "`apt-get install g++` on Debian."
+            f"{linker or '`apt-get install g++` on Debian'}."
         ) from error
 
 

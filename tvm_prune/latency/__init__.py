@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from tvm_prune.latency.families import Family, Lowering, ScheduleSource, Widths, find_families
-from tvm_prune.latency.model import LatencyFitter, LatencyModel, ModelError, Sample
+from tvm_prune.latency.active import MOST_MEASUREMENTS, ActiveSampler, Effort
+from tvm_prune.latency.collect import Collector
+from tvm_prune.latency.families import Family, find_families
+from tvm_prune.latency.fitter import LatencyFitter
+from tvm_prune.latency.model import LatencyModel, ModelError
+from tvm_prune.latency.model_file import load_model, save_model
 from tvm_prune.latency.records import RecordKey, Records, open_records
+from tvm_prune.latency.samples import Kernel, Sample, kernels_at
 from tvm_prune.latency.sampling import friendly_widths, sample_widths
+from tvm_prune.latency.templates import Lowering, Widths
 
 __all__ = [
+    "MOST_MEASUREMENTS",
+    "ActiveSampler",
+    "Collector",
+    "Effort",
     "Family",
+    "Kernel",
     "LatencyFitter",
     "LatencyModel",
     "Lowering",
@@ -16,10 +27,12 @@ __all__ = [
     "RecordKey",
     "Records",
     "Sample",
-    "ScheduleSource",
     "Widths",
     "find_families",
     "friendly_widths",
+    "kernels_at",
+    "load_model",
     "open_records",
     "sample_widths",
+    "save_model",
 ]

@@ -8,24 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm_prune.errors import TransferError, TuningError
-from tvm_prune.latency.families import Family, Lowering, Widths
-from tvm_prune.latency.model import Sample
+from tvm_prune.latency.families import Family
 from tvm_prune.latency.records import RecordKey, Records
+from tvm_prune.latency.samples import Kernel, Sample, kernels_at
 from tvm_prune.latency.steady import SteadyRunner
-from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer
+from tvm_prune.latency.templates import Widths
+from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
 from tvm_prune.tuning import Workload
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 16
+BATCH = 16
+"""Kernels that are built and run together."""
 
 
 @dataclass(frozen=True)
 class _Job:
     """A kernel to measure: the families and widths it stands for share one workload."""
 
-    family: int
-    widths: tuple[int, ...]
+    kernel: Kernel
     workload: Workload
     key: RecordKey
 
@@ -41,20 +42,19 @@ class Collector:
     def __init__(
         self,
         families: Sequence[Family],
-        lowering: Lowering,
         measurer: Measurer,
         records: Records,
         board: str,
         target: Any,
     ) -> None:
         self._families = families
-        self._lowering = lowering
         self._measurer = measurer
         self._records = records
         self._board = board
         self._target = target
         self._runner: SteadyRunner | None = None
         self._tried: set[RecordKey] = set()
+        self._jobs: dict[Kernel, _Job] = {}
         self.measured = 0
         self.failures: list[Failure] = []
 
@@ -64,26 +64,36 @@ class Collector:
         Args:
             choices: width of every group, for each model to sample.
         """
-        samples = []
+        return self.collect_kernels(
+            kernel for widths in choices for kernel in kernels_at(self._families, widths)
+        )
+
+    def collect_kernels(self, kernels: Iterable[Kernel]) -> list[Sample]:
+        """Measure single kernels, each once; those that give no measurement are left out."""
+        wanted: dict[Kernel, _Job] = {}
         pending: dict[RecordKey, _Job] = {}
-        seen: set[tuple[int, tuple[int, ...]]] = set()
-        jobs = []
-        for widths in choices:
-            for job in self._jobs(widths):
-                if (job.family, job.widths) not in seen:
-                    seen.add((job.family, job.widths))
-                    jobs.append(job)
-                    if not self._is_known(job.key):
-                        pending[job.key] = job
-            if len(pending) >= _BATCH:
+        for kernel in kernels:
+            if kernel in wanted:
+                continue
+            job = wanted[kernel] = self._job(kernel)
+            if not self._is_known(job.key):
+                pending[job.key] = job
+            if len(pending) == BATCH:
                 self._measure(list(pending.values()))
                 pending.clear()
         self._measure(list(pending.values()))
-        for job in jobs:
+        samples = []
+        for job in wanted.values():
             outcome = self._records.get(job.key)
             if isinstance(outcome, Measurement):
-                samples.append(Sample(job.family, job.widths, outcome.median, outcome.spread))
+                kernel = job.kernel
+                cost, spread = outcome.median, outcome.spread
+                samples.append(Sample(kernel.family, kernel.widths, cost, spread))
         return samples
+
+    def is_known(self, kernel: Kernel) -> bool:
+        """Whether a kernel was measured already, by this run or an earlier one."""
+        return self._is_known(self._job(kernel).key)
 
     def _is_known(self, key: RecordKey) -> bool:
         """Whether there is nothing to measure; what did not run in an earlier run may run now."""
@@ -92,27 +102,31 @@ class Collector:
             return key in self._tried
         return outcome is not None
 
-    def _jobs(self, widths: Widths) -> list[_Job]:
-        calls = self._lowering(widths)
-        jobs = []
-        for index, family in enumerate(self._families):
-            workload = calls[family.calls[0]].workload
-            own = tuple(widths[group] for group in family.groups)
+    def _job(self, kernel: Kernel) -> _Job:
+        if kernel not in self._jobs:
+            family = self._families[kernel.family]
+            workload = family.workload_at(kernel.widths)
             key = RecordKey(self._board, workload.key, family.source.key)
-            jobs.append(_Job(index, own, workload, key))
-        return jobs
+            self._jobs[kernel] = _Job(kernel, workload, key)
+        return self._jobs[kernel]
 
     def _measure(self, jobs: Sequence[_Job]) -> None:
-        for start in range(0, len(jobs), _BATCH):
-            batch = jobs[start : start + _BATCH]
-            outcomes = dict(zip((job.key for job in batch), self._outcomes(batch), strict=True))
-            self._records.put(outcomes)
-            self._tried.update(outcomes)
-            self.measured += len(batch)
-            for key, outcome in outcomes.items():
-                if isinstance(outcome, Failure):
-                    self.failures.append(outcome)
-                    logger.debug("kernel %s: %s: %s", key.workload, outcome.stage, outcome.cause)
+        if not jobs:
+            return
+        outcomes = dict(zip((job.key for job in jobs), self._outcomes(jobs), strict=True))
+        kept = {
+            key: outcome
+            for key, outcome in outcomes.items()
+            if not (isinstance(outcome, Failure) and outcome.is_lost)
+        }
+        self._records.put(kept)
+        self._tried.update(kept)
+        self.measured += len(kept)
+        for key, outcome in kept.items():
+            if isinstance(outcome, Failure):
+                self.failures.append(outcome)
+                logger.debug("kernel %s: %s: %s", key.workload, outcome.stage, outcome.cause)
+        raise_if_lost(outcomes.values())
 
     def _outcomes(self, jobs: Sequence[_Job]) -> list[Measurement | Failure]:
         scheduled = [self._schedule(job) for job in jobs]
@@ -136,7 +150,8 @@ class Collector:
         return self._runner
 
     def _schedule(self, job: _Job) -> Any:
+        source = self._families[job.kernel.family].source
         try:
-            return self._families[job.family].source.schedule(job.workload, self._target).mod
+            return source.schedule(job.workload, self._target).mod
         except (TransferError, TuningError) as error:
             return Failure("schedule", str(error))

@@ -2,77 +2,37 @@
 
 Every extent of a kernel is an affine function of the widths of a few groups. The functions are
 found once, by lowering the model with one group narrowed at a time; from then on the extents of a
-kernel at any widths, and the tile sizes a transferred schedule will use there, cost nothing.
+kernel at any widths, and the tile sizes a transferred schedule will use there, cost nothing, and
+the kernel itself a millisecond.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.errors import TransferError, TuningError
+from tvm_prune.errors import TuningError
+from tvm_prune.latency.affine import Affine, fit_affine
+from tvm_prune.latency.templates import (
+    KernelTemplate,
+    LoweredKernel,
+    Lowering,
+    Widths,
+    kernel_template,
+)
 from tvm_prune.tuning import (
     KernelCall,
+    ScheduleSource,
     Workload,
     closest_tiling,
-    default_schedule,
     knobs,
     tile_slots,
-    transfer,
 )
-
-Widths = tuple[int, ...]
-"""Width of every group of the model."""
-
-Lowering = Callable[[Widths], Sequence[KernelCall]]
-"""Kernel calls, in program order, of the model pruned to the given widths."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """Extents as affine functions of group widths.
-
-    Attributes:
-        base: value of each extent at the dense widths, shape (extents,).
-        slope: change of each extent per unit of each group, shape (extents, groups).
-        dense: dense widths, shape (groups,).
-    """
-
-    base: NDArray[np.float64]
-    slope: NDArray[np.float64]
-    dense: NDArray[np.float64]
-
-    def at(self, widths: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Extents at many widths: (n, groups) -> (n, extents)."""
-        values = self.base + (widths - self.dense) @ self.slope.T
-        return np.rint(values).astype(np.int64)
-
-
-@dataclass(frozen=True)
-class ScheduleSource:
-    """Where the schedules of a family come from: the tuned trace of its dense kernel, if any."""
-
-    key: str
-    trace: Any | None
-
-    def schedule(self, workload: Workload, target: Any) -> Any:
-        """Schedule a workload of the family.
-
-        A kernel that the trace cannot be applied to gets the default schedule.
-
-        Raises:
-            TuningError: if there is no valid schedule at all.
-        """
-        if self.trace is not None:
-            try:
-                return transfer(self.trace, workload, target)
-            except TransferError:
-                pass
-        return default_schedule(workload, target)
 
 
 @dataclass(frozen=True)
@@ -89,6 +49,7 @@ class Family:
         knobs: the schedule's other decisions.
         source: where its schedules come from.
         workload: the dense kernel.
+        kernel: the kernel at any widths.
     """
 
     calls: tuple[int, ...]
@@ -100,6 +61,16 @@ class Family:
     knobs: tuple[int, ...]
     source: ScheduleSource
     workload: Workload
+    kernel: KernelTemplate | LoweredKernel
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Dense widths of the family's own groups."""
+        return tuple(int(width) for width in self.arguments.dense.tolist())
+
+    def workload_at(self, widths: tuple[int, ...]) -> Workload:
+        """The kernel at some widths of the family's own groups."""
+        return self.workload if widths == self.widths else self.kernel.at(widths)
 
     def tilings(self, extents: NDArray[np.int64]) -> NDArray[np.int64]:
         """Tile sizes at many slot extents: (n, slots) -> (n, slots, 4), padded with ones in front.
@@ -109,9 +80,15 @@ class Family:
         result = np.ones((*extents.shape, 4), dtype=np.int64)
         for slot, factors in enumerate(self.factors):
             for extent in np.unique(extents[:, slot]).tolist():
-                tiling = closest_tiling(extent, factors)
+                tiling = _tiling(extent, factors)
                 result[extents[:, slot] == extent, slot, 4 - len(tiling) :] = tiling
         return result
+
+
+@lru_cache(maxsize=1 << 16)
+def _tiling(extent: int, factors: tuple[int, ...]) -> tuple[int, ...]:
+    """Remembered, because planning asks for the same extents after every fit."""
+    return closest_tiling(extent, factors)
 
 
 def find_families(
@@ -135,9 +112,37 @@ def find_families(
     for position, call in enumerate(base_calls):
         signature = tuple(probes[group][position].workload.key for group in probes)
         members.setdefault((call.workload.key, *signature), []).append(position)
+    found = [
+        _family(positions, base_calls, probes, dense, slots, lowering)
+        for positions in members.values()
+    ]
+    return _checked(found, lowering, dense)
+
+
+def _checked(found: Sequence[Family], lowering: Lowering, dense: Widths) -> tuple[Family, ...]:
+    """The families; one whose template is wrong where all widths are random has none."""
+    generator = np.random.default_rng(0)
+    widths = tuple(int(generator.integers(2, width)) if width > 2 else width for width in dense)
+    calls = lowering(widths)
     return tuple(
-        _family(positions, base_calls, probes, dense, slots) for positions in members.values()
+        family if _is_right(family, calls, widths) else replace(family, kernel=_lowered(family))
+        for family in found
     )
+
+
+def _is_right(family: Family, calls: Sequence[KernelCall], widths: Widths) -> bool:
+    if not isinstance(family.kernel, KernelTemplate):
+        return True
+    try:
+        filled = family.kernel.filled(tuple(widths[group] for group in family.groups))
+    except Exception:  # what TVM raises when it reads an impossible kernel has many types
+        return False
+    return filled == calls[family.calls[0]].workload
+
+
+def _lowered(family: Family) -> LoweredKernel:
+    kernel = family.kernel
+    return kernel.lowered if isinstance(kernel, KernelTemplate) else kernel
 
 
 def _wide(dense: Widths) -> list[int]:
@@ -169,7 +174,7 @@ class _SlotReader:
         return self._sources(dense)
 
     def trace(self, source: ScheduleSource, workload: Workload) -> Any:
-        return source.schedule(workload, self._target).trace
+        return source.plain(workload, self._target).trace
 
 
 def _family(
@@ -178,6 +183,7 @@ def _family(
     probes: dict[int, Sequence[KernelCall]],
     dense: Widths,
     reader: _SlotReader,
+    lowering: Lowering,
 ) -> Family:
     workload = base_calls[positions[0]].workload
     source = reader.source(workload)
@@ -192,14 +198,15 @@ def _family(
     trace = reader.trace(source, workload)
     slots = tile_slots(trace)
     traces = [reader.trace(source, other) for other in narrowed.values()]
+    lowered = LoweredKernel(lowering, dense, groups, positions[0])
     return Family(
         calls=tuple(positions),
         groups=groups,
-        arguments=_fit(
+        arguments=fit_affine(
             _extents(workload), [_extents(other) for other in narrowed.values()], steps, widths
         ),
         ranks=tuple(len(shape) for _, shape in workload.arguments),
-        slots=_fit(
+        slots=fit_affine(
             [slot.extent for slot in slots],
             [[slot.extent for slot in tile_slots(other)] for other in traces],
             steps,
@@ -209,16 +216,5 @@ def _family(
         knobs=knobs(trace),
         source=source,
         workload=workload,
+        kernel=kernel_template(workload, narrowed, dense, lowered) or lowered,
     )
-
-
-def _fit(
-    base: list[int], probes: list[list[int]], steps: list[int], dense: NDArray[np.float64]
-) -> Affine:
-    """Affine functions through the dense extents and one probe a group."""
-    start = np.array(base, dtype=np.float64)
-    slope = np.zeros((start.size, len(steps)))
-    for column, (probe, step) in enumerate(zip(probes, steps, strict=True)):
-        if len(probe) == start.size:
-            slope[:, column] = (start - np.array(probe, dtype=np.float64)) / step
-    return Affine(start, slope, dense)

@@ -38,6 +38,26 @@ def feature_names() -> list[str]:
     ]
 
 
+DIRECTIONS = {
+    "log_moved": 1,
+    "work_per_element": -1,
+    "lane_use": -1,
+    "log_elements": 1,
+}
+"""What physics says of cost per work, by the end of a feature's name, all other features equal: it
+does not fall where more is moved (1), nor rise where more is computed with each element that is
+moved, or where vectors are filled better (-1)."""
+
+
+def directions() -> str:
+    """The directions of all features as xgboost's ``monotone_constraints``; 0 for most."""
+    signs = [
+        next((sign for end, sign in DIRECTIONS.items() if name.endswith(end)), 0)
+        for name in feature_names()
+    ]
+    return f"({','.join(map(str, signs))})"
+
+
 def work(family: Family, widths: NDArray[np.float64]) -> NDArray[np.float64]:
     """Multiplications of a tiled kernel, or elements touched by any other, shape (n,)."""
     slots = family.slots.at(widths)

@@ -11,21 +11,39 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from tvm_prune.errors import MeasureError
+from tvm_prune.machine import Conditions
 from tvm_prune.measurement import Failure, Measurement
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS kernel (
-    board TEXT NOT NULL, workload TEXT NOT NULL, schedule TEXT NOT NULL,
-    unit TEXT NOT NULL, samples TEXT NOT NULL, failure TEXT, measured_at REAL NOT NULL,
-    PRIMARY KEY (board, workload, schedule)
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE IF NOT EXISTS kernel (
+            board TEXT NOT NULL, workload TEXT NOT NULL, schedule TEXT NOT NULL,
+            unit TEXT NOT NULL, samples TEXT NOT NULL, failure TEXT, measured_at REAL NOT NULL,
+            PRIMARY KEY (board, workload, schedule)
+        )
+        """,
+        "SELECT unit, samples, failure, measured_at FROM kernel LIMIT 0",
+        "ALTER TABLE kernel ADD COLUMN outlier_share REAL",
+        "ALTER TABLE kernel ADD COLUMN frequency_hz REAL",
+        "ALTER TABLE kernel ADD COLUMN governor TEXT",
+        "ALTER TABLE kernel ADD COLUMN load_average REAL",
+    ),
 )
+"""Statements that lead from each version of the file (``PRAGMA user_version``) to the next one.
+
+The first files had a table, but no version: their rows are kept and say nothing of conditions.
 """
 
-_SELECT = "SELECT unit, samples, failure FROM kernel"
+_COLUMNS = (
+    "board, workload, schedule, unit, samples, failure, measured_at, "
+    "outlier_share, frequency_hz, governor, load_average"
+)
+_SELECT = "SELECT unit, samples, failure, frequency_hz, governor, load_average FROM kernel"
 
 
 @dataclass(frozen=True)
@@ -59,16 +77,43 @@ class Records:
                 "choose another directory with --cache."
             ) from error
         try:
-            self._connection = sqlite3.connect(path, timeout=60.0)
+            self._connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute(_SCHEMA)
+            version = self._migrate()
             self._connection.execute(f"{_SELECT} LIMIT 0")
-            self._connection.commit()
         except sqlite3.DatabaseError as error:
             raise MeasureError(
                 f"{path} is not a database of measurements ({error}); move it away, or choose "
                 "another directory with --cache."
             ) from error
+        if version > len(_MIGRATIONS):
+            raise MeasureError(
+                f"{path} was written by a newer version of tvm_prune (its format is {version}, "
+                f"this one knows up to {len(_MIGRATIONS)}); update tvm_prune, or choose another "
+                "directory with --cache."
+            )
+
+    def _migrate(self) -> int:
+        """Bring the file to the newest version, all or nothing; returns the version it has."""
+        with self._transaction():
+            [version] = self._connection.execute("PRAGMA user_version").fetchone()
+            for statements in _MIGRATIONS[version:]:
+                for statement in statements:
+                    self._connection.execute(statement)
+                version += 1
+                self._connection.execute(f"PRAGMA user_version = {version}")
+        return int(version)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Nobody else writes meanwhile; what is written counts at the end of the block."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
 
     def get(self, key: RecordKey) -> Measurement | Failure | None:
         """The measurement stored under a key, or why there is none, or None if never tried."""
@@ -81,14 +126,16 @@ class Records:
     def put(self, outcomes: Mapping[RecordKey, Measurement | Failure]) -> None:
         """Store measurements; an older one under the same key is replaced."""
         now = time.time()
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO kernel VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (key.board, key.workload, key.schedule, *_row(outcome), now)
-                for key, outcome in outcomes.items()
-            ],
-        )
-        self._connection.commit()
+        rows = [
+            (*astuple(key), *_text(outcome), now, *_conditions(outcome))
+            for key, outcome in outcomes.items()
+        ]
+        with self._transaction():
+            self._connection.executemany(
+                f"INSERT OR REPLACE INTO kernel ({_COLUMNS}) "
+                f"VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})",
+                rows,
+            )
 
     def __len__(self) -> int:
         return int(self._connection.execute("SELECT COUNT(*) FROM kernel").fetchone()[0])
@@ -108,13 +155,32 @@ def open_records(path: Path) -> Iterator[Records]:
         records.close()
 
 
-def _row(outcome: Measurement | Failure) -> tuple[str, str, str | None]:
+def _text(outcome: Measurement | Failure) -> tuple[str, str, str | None]:
+    """Unit, samples and failure of a row."""
     if isinstance(outcome, Measurement):
         return outcome.unit, json.dumps(outcome.samples), None
     return "", "[]", json.dumps([outcome.stage, outcome.cause])
 
 
-def _outcome(unit: str, samples: str, failure: str | None) -> Measurement | Failure:
+def _conditions(
+    outcome: Measurement | Failure,
+) -> tuple[float | None, float | None, str | None, float | None]:
+    """What a row tells about how it was measured."""
+    if isinstance(outcome, Failure):
+        return None, None, None, None
+    known = outcome.conditions
+    return outcome.outlier_share, known.frequency_hz, known.governor, known.load_average
+
+
+def _outcome(
+    unit: str,
+    samples: str,
+    failure: str | None,
+    frequency_hz: float | None,
+    governor: str | None,
+    load_average: float | None,
+) -> Measurement | Failure:
     if failure is not None:
         return Failure(*json.loads(failure))
-    return Measurement(tuple(json.loads(samples)), unit)
+    conditions = Conditions(frequency_hz, governor, load_average)
+    return Measurement(tuple(json.loads(samples)), unit, conditions)

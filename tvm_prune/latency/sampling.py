@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tvm_prune.channels import Limits
-from tvm_prune.latency.families import Widths
+from tvm_prune.latency.templates import Widths
 
 MULTIPLES = (16, 8, 4)
 ANY_WIDTH_SHARE = 0.2

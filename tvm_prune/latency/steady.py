@@ -1,8 +1,8 @@
 """Measurements on a machine that does other things as well.
 
-A reference kernel is measured before and after each batch. Where it is slower than it was at its
-best, or a measurement spreads widely, the batch or the kernel is measured again, and the calmest
-measurement counts: what else runs on a machine only ever adds to a kernel's cost.
+The kernels of a batch take turns, and a reference kernel takes turns with them. Where it is slower
+than it was at its best, or a measurement spreads widely, the batch or the kernel is measured again,
+and the calmest measurement counts: what else runs on a machine only ever adds to a kernel's cost.
 """
 
 from __future__ import annotations
@@ -62,15 +62,14 @@ class SteadyRunner:
         return [outcome for _, outcome in kept or []]
 
     def _once(self, artifacts: Sequence[Artifact]) -> tuple[float, list[Outcome]]:
-        """One round of measurements, and how slow the reference was around it."""
+        """One round of measurements, and how slow the reference was meanwhile."""
         if self.reference is None:
             return 1.0, self.measurer.run(artifacts)
-        before, *outcomes, after = self.measurer.run([self.reference, *artifacts, self.reference])
-        costs = [outcome.median for outcome in (before, after) if isinstance(outcome, Measurement)]
-        if not costs:
+        reference, *outcomes = self.measurer.run([self.reference, *artifacts])
+        if not isinstance(reference, Measurement):
             return 1.0, outcomes
-        self.best = min(self.best, *costs)
-        return max(costs) / self.best, outcomes
+        self.best = min(self.best, reference.median)
+        return reference.median / self.best, outcomes
 
 
 def _disturbance(entry: tuple[float, Outcome]) -> float:

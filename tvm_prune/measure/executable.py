@@ -10,13 +10,15 @@ from typing import Any
 import numpy.typing as npt
 
 from tvm_prune.errors import MeasureError
+from tvm_prune.machine import conditions
 from tvm_prune.measure import jobs
-from tvm_prune.measure.jobs import Repeats
-from tvm_prune.measure.local import runner_pool
-from tvm_prune.measure.pool import Failed
+from tvm_prune.measure.pool import Failed, WorkerPool
+from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measurement import Measurement
 
 _TIMEOUT = 600.0
+_MAXIMUM_USES = 64
+"""Batches of kernels after which a runner is replaced; libraries it has loaded stay loaded."""
 
 
 def run_executable(
@@ -82,7 +84,8 @@ def measure_interleaved(
         repeats or Repeats(),
     )
     samples = run_in_worker(jobs.time_models, arguments, threads)
-    return [Measurement(tuple(taken), "seconds") for taken in samples]
+    now = conditions()
+    return [Measurement(tuple(taken), "seconds", now) for taken in samples]
 
 
 def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:
@@ -95,3 +98,14 @@ def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None
     if isinstance(result, Failed):
         raise MeasureError(f"the model does not run: {result.cause}")
     return result
+
+
+def runner_pool(threads: int, *, timeout: float) -> WorkerPool:
+    """A pool of one process in which TVM's thread pool has `threads` threads."""
+    return WorkerPool(
+        1,
+        timeout=timeout,
+        imports=("tvm_prune.measure.jobs",),
+        environment={"TVM_NUM_THREADS": str(threads)},
+        maximum_uses=_MAXIMUM_USES,
+    )

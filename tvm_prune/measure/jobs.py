@@ -1,4 +1,4 @@
-"""What a worker does: build a kernel, run a kernel, run a whole model.
+"""What a worker does: build a kernel, run kernels, run a whole model.
 
 These functions run in worker processes of :mod:`tvm_prune.measure.pool` only. Each imports what
 it needs, so that a worker that never compiles does not load a compiler.
@@ -6,11 +6,11 @@ it needs, so that a worker that never compiles does not load a compiler.
 
 from __future__ import annotations
 
-import math
+import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import tvm
 
+from tvm_prune.measure.pool import Failed
+from tvm_prune.measure.repeats import Repeats
+from tvm_prune.measure.turns import Signature, time_in_turns
 
-@dataclass(frozen=True)
-class Repeats:
-    """How long a kernel or model is run to know its cost.
-
-    Attributes:
-        samples: repeats, each of which gives one sample.
-        seconds: what one repeat should take at least; fast code is called many times.
-        total_seconds: what all repeats should take at most; slow code is repeated less often.
-    """
-
-    samples: int = 5
-    seconds: float = 0.005
-    total_seconds: float = 0.4
-
-    def plan(self, seconds_per_call: float) -> tuple[int, int]:
-        """Calls per repeat, and repeats, for code that takes `seconds_per_call`."""
-        number = max(1, math.ceil(self.seconds / max(seconds_per_call, 1e-8)))
-        affordable = int(self.total_seconds / (number * max(seconds_per_call, 1e-8)))
-        return number, max(1, min(self.samples, affordable))
+_LINKER = "ld"
+_DRIVER = "cc"
 
 
-def build_kernel(
-    mod: tvm.IRModule, target: Mapping[str, Any], path: str, link: Sequence[str]
-) -> None:
-    """Compile one scheduled PrimFunc ``main`` to a shared library at `path`.
+def build_kernel(mod: tvm.IRModule, target: Mapping[str, Any], linker: str | None = None) -> bytes:
+    """Compile one scheduled PrimFunc ``main`` to a shared library.
 
     Linking an object without a compiler driver takes milliseconds, where TVM's default, a tar
     that is linked when it is loaded, takes a fifth of a second. Undefined symbols are left to
@@ -53,52 +37,45 @@ def build_kernel(
     Args:
         mod: the kernel.
         target: JSON form of an LLVM target.
-        path: where the library goes; its folder is created.
-        link: linker command; ``-o LIBRARY OBJECT`` is appended.
+        linker: compiler driver that links for the target; this machine's linker by default.
+
+    Returns:
+        The library's content; the process that builds may be on another machine.
 
     Raises:
         RuntimeError: if the linker refuses the object.
+        FileNotFoundError: if there is no linker.
     """
     from tvm.target import Target
 
-    library = Path(path)
-    library.parent.mkdir(parents=True, exist_ok=True)
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
         built = tvm.tirx.build(mod, target=Target(dict(target)))
-    compiled = library.with_suffix(".o")
-    built.write_to_file(str(compiled), "o")
-    linked = subprocess.run(
-        [*link, "-o", str(library), str(compiled)], capture_output=True, text=True, check=False
-    )
-    compiled.unlink()
-    if linked.returncode != 0:
-        raise RuntimeError(f"{link[0]}: {linked.stderr.strip()}")
+    with tempfile.TemporaryDirectory(prefix="tvm-prune-build-") as folder:
+        compiled, library = Path(folder) / "kernel.o", Path(folder) / "kernel.so"
+        built.write_to_file(str(compiled), "o")
+        command = [*_link(linker), "-o", str(library), str(compiled)]
+        linked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if linked.returncode != 0:
+            raise RuntimeError(f"{command[0]}: {linked.stderr.strip()}")
+        return library.read_bytes()
 
 
-def run_kernel(
-    path: str, arguments: Sequence[tuple[str, tuple[int, ...]]], repeats: Repeats
-) -> list[float]:
-    """Seconds that one call of a built kernel takes, one figure per repeat.
+def _link(linker: str | None) -> tuple[str, ...]:
+    if linker is None and shutil.which(_LINKER):
+        return _LINKER, "-shared"
+    return linker or _DRIVER, "-shared", "-nostdlib"
+
+
+def run_kernels(
+    kernels: Sequence[tuple[str, Signature]], repeats: Repeats
+) -> Generator[int, None, list[list[float] | Failed]]:
+    """Run built kernels on this machine; see :func:`~tvm_prune.measure.turns.time_in_turns`.
 
     Args:
-        path: shared library made by :func:`build_kernel`.
-        arguments: dtype and shape of every argument; they are filled at random.
-        repeats: how often to run it.
+        kernels: path of each library, and the kernel's arguments.
+        repeats: how often to run each.
     """
-    kernel = tvm.runtime.load_module(path)
-    tensors = [tvm.runtime.tensor(random_array(dtype, shape)) for dtype, shape in arguments]
-    function = kernel["main"]
-    number, samples = repeats.plan(seconds_of(lambda: function(*tensors)))
-    evaluate = kernel.time_evaluator("main", tvm.cpu(), number=number, repeat=samples)
-    return [float(seconds) for seconds in evaluate(*tensors).results]
-
-
-def random_array(dtype: str, shape: Sequence[int]) -> npt.NDArray[Any]:
-    """Reproducible values in [0, 1), or small integers, of any dtype that numpy knows."""
-    generator = np.random.default_rng(0)
-    if np.issubdtype(np.dtype(dtype), np.floating):
-        return generator.random(shape, dtype=np.float32).astype(dtype, copy=False)
-    return generator.integers(0, 2, size=shape).astype(dtype)
+    return time_in_turns(kernels, tvm.runtime.load_module, tvm.cpu(), repeats)
 
 
 def seconds_of(call: Callable[[], object]) -> float:

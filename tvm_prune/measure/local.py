@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import tvm
 from tvm.target import Target
 
+from tvm_prune.board import Board
+from tvm_prune.machine import conditions
 from tvm_prune.measure import jobs
-from tvm_prune.measure.jobs import Repeats
-from tvm_prune.measure.pool import Failed, WorkerPool
-from tvm_prune.measurement import Artifact, Failure, Measurement
-
-_LINK = ("ld", "-shared")
-_LINK_WITH_DRIVER = ("cc", "-shared", "-nostdlib")
+from tvm_prune.measure.batches import run_executable_batches
+from tvm_prune.measure.building import KernelBuilder
+from tvm_prune.measure.executable import measure_interleaved, runner_pool
+from tvm_prune.measure.pool import Failed
+from tvm_prune.measure.repeats import Repeats
+from tvm_prune.measure.turns import batches
+from tvm_prune.measurement import Array, Artifact, Failure, Measurement
 
 
 class LocalMeasurer:
-    """Builds kernels in parallel processes and runs them, one at a time, in another process.
+    """Builds kernels in parallel processes and runs them, in turns, in another process.
 
     Processes live as long as the measurer. A kernel that crashes, hangs or does not compile
     becomes a :class:`Failure` and costs one process, which is replaced.
@@ -32,9 +31,10 @@ class LocalMeasurer:
     Args:
         target: LLVM target of this machine. Its ``num-cores`` is the size of the thread pool that
             kernels run with.
-        builders: processes that compile; all processors by default.
+        executor: runs the builds; processes of this machine by default. It is not shut down.
+        builders: number of those processes; all processors by default.
         build_timeout: seconds that one build may take.
-        run_timeout: seconds that the measuring of one kernel may take.
+        run_timeout: seconds that one kernel may run without a sign of life.
         repeats: how long each kernel is run.
     """
 
@@ -42,21 +42,18 @@ class LocalMeasurer:
         self,
         target: Target,
         *,
+        executor: Executor | None = None,
         builders: int | None = None,
         build_timeout: float = 60.0,
         run_timeout: float = 20.0,
         repeats: Repeats | None = None,
     ) -> None:
-        self._target: dict[str, Any] = json.loads(str(target))
+        self._threads = int(target.attrs.get("num-cores", 1))
         self._repeats = repeats or Repeats()
-        self._folder = tempfile.TemporaryDirectory(prefix="tvm-prune-")
-        self._numbers: Iterator[int] = itertools.count()
-        self._builders = WorkerPool(
-            builders or os.cpu_count() or 1,
-            timeout=build_timeout,
-            imports=("tvm_prune.measure.jobs",),
+        self._builder = KernelBuilder(
+            target, executor=executor, builders=builders, timeout=build_timeout
         )
-        self._runner = runner_pool(int(self._target.get("num-cores", 1)), timeout=run_timeout)
+        self._runner = runner_pool(self._threads, timeout=run_timeout)
 
     @property
     def unit(self) -> str:
@@ -65,54 +62,52 @@ class LocalMeasurer:
 
     def build(self, modules: Sequence[tvm.IRModule]) -> list[Artifact | Failure]:
         """Compile scheduled modules to shared libraries, each in a folder of its own."""
-        link = _LINK if shutil.which(_LINK[0]) else _LINK_WITH_DRIVER
-        paths = [Path(self._folder.name) / str(next(self._numbers)) / "kernel.so" for _ in modules]
-        built = self._builders.map(
-            jobs.build_kernel,
-            [
-                (module, self._target, str(path), link)
-                for module, path in zip(modules, paths, strict=True)
-            ],
-        )
-        return [
-            Failure("build", result.cause)
-            if isinstance(result, Failed)
-            else Artifact(path, arguments_of(module))
-            for result, path, module in zip(built, paths, modules, strict=True)
-        ]
+        return self._builder.build(modules)
 
     def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
-        """Measure kernels one after the other, on randomly filled arguments and a warm cache."""
-        ran = self._runner.map(
-            jobs.run_kernel,
-            [(str(artifact.path), artifact.arguments, self._repeats) for artifact in artifacts],
-        )
-        return [
-            Failure("run", result.cause)
-            if isinstance(result, Failed)
-            else Measurement(tuple(result), self.unit)
-            for result in ran
-        ]
+        """Measure kernels in turns, on randomly filled arguments and a warm cache."""
+        outcomes: list[Measurement | Failure] = []
+        for batch in batches([artifact.arguments for artifact in artifacts]):
+            outcomes += self._run_in_turns([artifacts[index] for index in batch])
+        return outcomes
+
+    def run_model(self, library: Path, inputs: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
+        """Outputs of a model for every input; see :class:`~tvm_prune.measurement.ModelRunner`."""
+        return run_executable_batches(library, inputs, threads=self._threads)
+
+    def time_models(
+        self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15
+    ) -> list[Measurement]:
+        """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`."""
+        return measure_interleaved(libraries, inputs, rounds=rounds, threads=self._threads)
 
     def close(self) -> None:
         """Stop all processes and delete all artifacts."""
-        self._builders.close()
+        self._builder.close()
         self._runner.close()
-        self._folder.cleanup()
+
+    def _run_in_turns(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
+        """Measure kernels; those that cost the process are left out, and the others run again."""
+        outcomes: dict[int, Measurement | Failure] = {}
+        while left := [index for index in range(len(artifacts)) if index not in outcomes]:
+            kernels = [(str(artifacts[i].path), artifacts[i].arguments) for i in left]
+            [result] = self._runner.map(jobs.run_kernels, [(kernels, self._repeats)])
+            if isinstance(result, Failed):
+                outcomes[left[result.at or 0]] = Failure("run", result.cause)
+            else:
+                outcomes |= dict(zip(left, map(self._outcome, result), strict=True))
+        return [outcomes[index] for index in range(len(artifacts))]
+
+    def _outcome(self, result: Any) -> Measurement | Failure:
+        if isinstance(result, Failed):
+            return Failure("run", result.cause)
+        return Measurement(tuple(result), self.unit, conditions())
 
 
-def runner_pool(threads: int, *, timeout: float) -> WorkerPool:
-    """A pool of one process in which TVM's thread pool has `threads` threads."""
-    return WorkerPool(
-        1,
-        timeout=timeout,
-        imports=("tvm_prune.measure.jobs",),
-        environment={"TVM_NUM_THREADS": str(threads)},
+def open_this_machine(
+    board: Board, executor: Executor | None, _tracker: str | None
+) -> LocalMeasurer:
+    """A measurer for a board that is this machine."""
+    return LocalMeasurer(
+        board.tvm_target(), executor=executor, repeats=Repeats(samples=board.repeats)
     )
-
-
-def arguments_of(module: tvm.IRModule) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Data type and shape of every parameter of the module's ``main``."""
-    from tvm_prune.tuning.kernels import Workload
-
-    return Workload(module).arguments

@@ -22,16 +22,22 @@ _START = (
     "import sys; sys.modules['torch'] = None; "
     "from tvm_prune.measure.worker import serve; serve({}, {})"
 )
-_STARTUP_TIMEOUT = 300.0
+STARTUP_TIMEOUT = 300.0
 _GRACE = 1.0
 _LONGEST_EXCERPT = 4096
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A job that gave no result, and why."""
+    """A job that gave no result, and why.
+
+    Attributes:
+        cause: one line.
+        at: what the job last said it was at, where it says such things.
+    """
 
     cause: str
+    at: Any = None
 
 
 class WorkerPool:
@@ -43,7 +49,8 @@ class WorkerPool:
 
     Args:
         workers: how many processes.
-        timeout: seconds that one job may take; starting a worker does not count.
+        timeout: seconds that one job may take, or go on without a sign of life where it gives
+            any; starting a worker does not count.
         imports: modules that a worker imports before its first job.
         environment: variables added to the workers' environment.
         maximum_uses: a worker is replaced after that many jobs, which bounds what it can leak.
@@ -69,6 +76,9 @@ class WorkerPool:
     ) -> list[Any | Failed]:
         """Run ``function(*job)`` for every job, in any order; results are in the jobs' order.
 
+        A function that is a generator yields what it is at, and returns its result. Each time it
+        does, the job's time-out starts anew, and :attr:`Failed.at` tells how far it came.
+
         Args:
             function: importable by name in another process.
             jobs: one tuple of picklable arguments per job.
@@ -88,11 +98,21 @@ class WorkerPool:
             while any(worker is not None and worker.busy for worker in self._workers):
                 for index in self._answered_or_late():
                     self._collect(index, results)
-                    self._give_next(index, function, todo, results)
+                    worker = self._workers[index]
+                    if worker is None or not worker.busy:
+                        self._give_next(index, function, todo, results)
         except BaseException:
             self.close()
             raise
         return results
+
+    def start(self, workers: int) -> None:
+        """Have that many workers ready, so that their start does not delay what comes next."""
+        started = range(min(workers, len(self._workers)))
+        for index in started:
+            self._ensure_worker(index)
+        for index in started:
+            self._ensure_worker(index).await_ready()
 
     def close(self) -> None:
         """Stop all workers; the pool can be used again and starts new ones."""
@@ -144,15 +164,16 @@ class WorkerPool:
         if not worker.connection.poll():
             worker.kill()
             self._workers[index] = None
-            results[position] = Failed(f"timed out after {self._timeout:g} s")
+            results[position] = Failed(f"timed out after {self._timeout:g} s", worker.at)
             return
         try:
-            succeeded, value = worker.receive()
+            succeeded, value = worker.receive(self._timeout)
         except (EOFError, OSError, pickle.UnpicklingError):
-            results[position] = Failed(worker.kill())
+            results[position] = Failed(worker.kill(), worker.at)
             self._workers[index] = None
             return
-        results[position] = value if succeeded else Failed(value)
+        if succeeded is not None:
+            results[position] = value if succeeded else Failed(value, worker.at)
 
 
 def _module_search_path() -> dict[str, str]:
@@ -177,9 +198,11 @@ class _Worker:
                 stderr=self._printed,
                 start_new_session=True,
             )
+        self._ready = False
         self.uses = 0
         self.busy = False
         self.position = -1
+        self.at: Any = None
         self.deadline = 0.0
         self._printed_before = 0
 
@@ -189,11 +212,11 @@ class _Worker:
 
     def send(self, position: int, payload: bytes, timeout: float) -> None:
         """Start a job; a worker that has died shows when its answer is read."""
-        if self.uses == 0:
-            self._await_ready()
+        self.await_ready()
         self.uses += 1
         self.busy = True
         self.position = position
+        self.at = None
         self._printed_before = self._printed.seek(0, os.SEEK_END)
         self.deadline = time.monotonic() + timeout
         try:
@@ -201,10 +224,19 @@ class _Worker:
         except OSError:
             self.deadline = time.monotonic()
 
-    def receive(self) -> Any:
-        """The answer to the last job; raises EOFError where the process has died."""
-        self.busy = False
-        return self.connection.recv()
+    def receive(self, timeout: float) -> tuple[bool | None, Any]:
+        """What the worker sent: whether its job succeeded, None while it goes on, and the result.
+
+        Raises:
+            EOFError: if the process has died.
+        """
+        succeeded, value = self.connection.recv()
+        if succeeded is None:
+            self.at = value
+            self.deadline = time.monotonic() + timeout
+        else:
+            self.busy = False
+        return succeeded, value
 
     def kill(self) -> str:
         """End the process; returns how it ended, with the first line its last job printed."""
@@ -220,10 +252,13 @@ class _Worker:
         ending = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"
         return f"worker ended ({ending})" + (f": {printed.splitlines()[0]}" if printed else "")
 
-    def _await_ready(self) -> None:
+    def await_ready(self) -> None:
         """Wait until the imports are done, so that they do not count as a job's time."""
+        if self._ready:
+            return
+        self._ready = True
         try:
-            if self.connection.poll(_STARTUP_TIMEOUT):
+            if self.connection.poll(STARTUP_TIMEOUT):
                 self.connection.recv()
                 return
         except (EOFError, OSError):

@@ -10,7 +10,7 @@ from pathlib import Path
 import tvm
 import tvm_ffi
 
-from tvm_prune.measure.local import arguments_of
+from tvm_prune.measure.building import arguments_of
 from tvm_prune.measurement import Artifact, Failure, Measurement
 
 _LANES = 16

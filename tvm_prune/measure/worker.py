@@ -2,7 +2,8 @@
 
 A parent talks to the worker over one socket. Messages are pickles: the parent sends
 ``(function, arguments)``, the worker answers ``(True, result)`` or ``(False, cause)``, after a
-first ``(True, None)`` that says it is ready.
+first ``(True, None)`` that says it is ready. A function that is a generator is at something else
+with each value it yields: the worker passes it on as ``(None, value)``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Generator
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -32,7 +34,7 @@ def serve(descriptor: int, imports: tuple[str, ...]) -> None:
         importlib.import_module(name)
     connection.send((True, None))
     while True:
-        connection.send(_answer(jobs.get()))
+        connection.send(_answer(jobs.get(), connection))
 
 
 def _receive(connection: Connection[Any, Any], jobs: queue.SimpleQueue[bytes]) -> None:
@@ -44,14 +46,26 @@ def _receive(connection: Connection[Any, Any], jobs: queue.SimpleQueue[bytes]) -
             os._exit(0)
 
 
-def _answer(job: bytes) -> tuple[bool, Any]:
+def _answer(job: bytes, connection: Connection[Any, Any]) -> tuple[bool, Any]:
     """Run one pickled job; a failure becomes its exception's last line."""
     try:
         function, arguments = pickle.loads(job)
-        return True, function(*arguments)
+        result = function(*arguments)
+        if isinstance(result, Generator):
+            result = _finish(result, connection)
+        return True, result
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         return False, describe(error)
+
+
+def _finish(steps: Generator[Any, None, Any], connection: Connection[Any, Any]) -> Any:
+    """Run a generator to its end, passing on what it yields; returns what it returns."""
+    while True:
+        try:
+            connection.send((None, next(steps)))
+        except StopIteration as end:
+            return end.value
 
 
 def describe(error: BaseException) -> str:

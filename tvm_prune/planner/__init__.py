@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from tvm_prune.planner.counts import COUNTS, Ceiling, Count
 from tvm_prune.planner.replan import ROUNDS, Attempt, Replanner
-from tvm_prune.planner.solve import Problem, Solution, solve
+from tvm_prune.planner.solve import Problem, Solution, kept_shares, solve
 from tvm_prune.planner.widths import candidate_widths
 
-__all__ = ["ROUNDS", "Attempt", "Problem", "Replanner", "Solution", "candidate_widths", "solve"]
+__all__ = [
+    "COUNTS",
+    "ROUNDS",
+    "Attempt",
+    "Ceiling",
+    "Count",
+    "Problem",
+    "Replanner",
+    "Solution",
+    "candidate_widths",
+    "kept_shares",
+    "solve",
+]

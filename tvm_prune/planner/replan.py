@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ ROUNDS = 8
 REFINEMENTS = 4
 CLOSE_ENOUGH = 0.97
 """Share of the budget that a plan should use before the search stops looking for a better one."""
+SAME_SCALE = 1.03
+"""Two ratios of measured to predicted cost that are this close are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -41,51 +44,63 @@ class Replanner:
         measure: builds the model at the given widths and measures it whole.
         budget: bound on the measured cost.
         scale: measured over predicted cost of the dense model.
+        bound: what the bound is called in an error.
     """
 
     refine: Callable[[list[Widths]], Problem]
     measure: Callable[[Widths], Measurement]
     budget: float
     scale: float
+    bound: str = "budget"
 
     def run(self) -> tuple[Attempt, list[Attempt]]:
         """The plan within the budget that keeps most importance, and all attempts.
 
+        A plan that was measured above the budget is not chosen again. After two of them in a row
+        the next plan is to stay below the budget by as much as the last one was above it. Where
+        a ratio of measured to predicted cost leaves no plan, ratios closer to one that did are
+        tried.
+
         Raises:
             BudgetError: if no plan was measured within the budget; names the closest one.
         """
-        problem, scale = self.refine([]), self.scale
+        problem, scale, met = self.refine([]), self.scale, self.scale
         attempts: list[Attempt] = []
-        tried: set[Widths] = set()
-        for _ in range(ROUNDS):
+        aim = self.budget
+        failed: set[Widths] = set()
+        while len(attempts) < ROUNDS:
             try:
-                problem, solution = self._settle(problem, self.budget / scale)
+                problem, solution = self._settle(problem, aim / scale, failed)
             except BudgetError as error:
-                if best := self._best(attempts):
-                    return best, attempts
-                raise self._infeasible(attempts, error) from error
-            if solution.widths in tried:
-                if self._best(attempts):
-                    break
-                scale *= 1.02
+                exhausted = aim == self.budget and scale <= met * SAME_SCALE
+                if self._best(attempts) or exhausted:
+                    return self._chosen(attempts, error)
+                scale = math.sqrt(scale * met) if aim == self.budget else scale
+                aim = self.budget
                 continue
-            tried.add(solution.widths)
+            met = scale
+            if any(attempt.solution.widths == solution.widths for attempt in attempts):
+                break
             measured = self.measure(solution.widths)
             attempts.append(Attempt(solution, solution.predicted * scale, measured))
             scale = measured.median / solution.predicted
             if CLOSE_ENOUGH * self.budget <= measured.median <= self.budget:
                 break
-        best = self._best(attempts)
-        if best is None:
-            raise self._infeasible(attempts, None)
-        return best, attempts
+            aim = self.budget
+            if measured.median > self.budget:
+                if len(attempts) > 1 and attempts[-2].solution.widths in failed:
+                    aim = self.budget**2 / measured.median
+                failed.add(solution.widths)
+        return self._chosen(attempts, None)
 
-    def _settle(self, problem: Problem, budget: float) -> tuple[Problem, Solution]:
+    def _settle(
+        self, problem: Problem, budget: float, failed: set[Widths]
+    ) -> tuple[Problem, Solution]:
         """Solve, measure the kernels of the solution, and solve again until it stays."""
-        solution = solve(problem, budget)
+        solution = solve(problem, budget, failed)
         for _ in range(REFINEMENTS):
             problem = self.refine([solution.widths])
-            again = solve(problem, budget)
+            again = solve(problem, budget, failed)
             if again.widths == solution.widths:
                 return problem, again
             solution = again
@@ -95,13 +110,21 @@ class Replanner:
         within = [a for a in attempts if a.measured.median <= self.budget]
         return max(within, key=lambda attempt: attempt.solution.importance, default=None)
 
+    def _chosen(
+        self, attempts: list[Attempt], cause: BudgetError | None
+    ) -> tuple[Attempt, list[Attempt]]:
+        best = self._best(attempts)
+        if best is None:
+            raise self._infeasible(attempts, cause) from cause
+        return best, attempts
+
     def _infeasible(self, attempts: list[Attempt], cause: BudgetError | None) -> BudgetError:
         if not attempts:
             return cause or BudgetError("No plan was measured.")
         closest = min(attempts, key=lambda attempt: attempt.measured.median)
         return BudgetError(
-            f"No plan met the budget of {self.budget:.4g} {closest.measured.unit}; the closest one "
-            f"keeps the widths {list(closest.solution.widths)} and was measured at "
+            f"No plan met the {self.bound} of {self.budget:.4g} {closest.measured.unit}; the "
+            f"closest one keeps the widths {list(closest.solution.widths)} and was measured at "
             f"{closest.measured.median:.4g} {closest.measured.unit}. Allow that much, or start "
             "from a smaller model."
         )

@@ -1,9 +1,9 @@
-"""The planner: most importance kept within a latency budget, solved exactly.
+"""The planner: most importance kept within all budgets, solved exactly.
 
-One binary variable says which width a group takes. A kernel that depends on two groups has a
-variable for every pair of widths, tied to the groups' choices by the marginals of the local
-polytope; the mixed-integer linear program goes to HiGHS. A kernel that depends on more groups (the
-consumer of a long concatenation) is counted as its dense cost plus what each group alone changes.
+The mixed-integer program of :mod:`tvm_prune.planner.program` goes to HiGHS. A kernel that depends
+on one or two groups is a table of predicted costs; one that depends on more (the consumer of a long
+concatenation) is counted as its dense cost plus what each group alone changes. Parameters and
+multiply-accumulates are products of extents, and exact however many groups they depend on.
 
 What is maximised is the harmonic mean over the groups of the share of importance that is kept.
 Removed importance is noise to what is kept, and the noise-to-signal ratios, removed over kept, of
@@ -12,20 +12,19 @@ layers that follow one another add up; their sum is least where that mean is lar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
 
 from tvm_prune.errors import BudgetError
 from tvm_prune.latency import Family, LatencyModel, Widths
+from tvm_prune.planner.counts import Ceiling, Count, Product
+from tvm_prune.planner.program import Expression, Program
 
-_TIME_LIMIT = 60.0
-_GAP = 1e-4
+_TIGHTENINGS = 5
+_NOTHING_EXCLUDED: frozenset[Widths] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Problem:
         candidates: widths each group may take, ascending, the dense one last.
         scores: importance of every unit of each group.
         overhead: cost of a call of the model beyond its kernels.
+        ceilings: bounds on what can be counted.
     """
 
     model: LatencyModel
@@ -62,6 +62,7 @@ class Problem:
     candidates: Sequence[Sequence[int]]
     scores: Sequence[NDArray[np.float64]]
     overhead: float
+    ceilings: tuple[Ceiling, ...] = ()
 
     def predicted(self, widths: Widths) -> float:
         """Predicted cost of the whole model at some widths."""
@@ -81,127 +82,180 @@ def kept_shares(score: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([[0.0], total / total[-1]])
 
 
-def solve(problem: Problem, budget: float) -> Solution:
+def solve(
+    problem: Problem, budget: float, excluded: Collection[Widths] = _NOTHING_EXCLUDED
+) -> Solution:
     """Choose the width of every group.
 
     Args:
-        problem: costs and importance.
-        budget: bound on the cost of the whole model, in the model's unit.
+        problem: costs, importance, and bounds on counts.
+        budget: bound on the cost of the whole model, in the model's unit; may be infinite.
+        excluded: choices that are out of the question.
 
     Raises:
-        BudgetError: if no choice of candidates is predicted to meet the budget.
+        BudgetError: if no choice of candidates is predicted to meet all bounds; names those that
+            bind and the closest choice.
     """
-    program = _Program(problem)
-    result = program.run(budget)
-    if result is None:
-        fastest = program.fastest()
-        raise BudgetError(
-            f"No choice of widths is predicted to meet {budget:.4g} {problem.model.unit}; the "
-            f"fastest one, {list(fastest)}, is predicted to need "
-            f"{problem.predicted(fastest):.4g} {problem.model.unit}."
-        )
-    widths, gap = result
+    tightened = problem
+    for _ in range(_TIGHTENINGS):
+        result = _most_important(tightened, budget, excluded)
+        if result is None:
+            raise _infeasible(problem, budget, excluded)
+        widths, gap = result
+        over = [ceiling for ceiling in problem.ceilings if ceiling.count.at(widths) > ceiling.most]
+        if not over:
+            break
+        tightened = _tighter(tightened, over, widths)
+    else:
+        raise _infeasible(problem, budget, excluded)
     return Solution(widths, problem.importance(widths), problem.predicted(widths), gap)
 
 
-class _Program:
-    """The mixed-integer program: columns are widths of groups, then pairs of widths."""
+def _tighter(problem: Problem, over: Sequence[Ceiling], widths: Widths) -> Problem:
+    """Take the solver's numerical tolerance off the bounds that it exceeded."""
+    exceeded = {ceiling.name: ceiling.count.at(widths) - ceiling.most for ceiling in over}
+    return replace(
+        problem,
+        ceilings=tuple(
+            replace(ceiling, most=ceiling.most - 2 * exceeded.get(ceiling.name, 0.0))
+            for ceiling in problem.ceilings
+        ),
+    )
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        sizes = [len(widths) for widths in problem.candidates]
-        self._starts = [0, *np.cumsum(sizes).tolist()]
-        self._cost = [0.0] * self._starts[-1]
-        self._constant = problem.overhead
-        self._rows: list[list[tuple[int, float]]] = []
-        self._bounds: list[float] = []
-        for group, size in enumerate(sizes):
-            self._equal([(self._column(group, choice), 1.0) for choice in range(size)], 1.0)
-        for index, family in enumerate(problem.model.families):
-            self._add_family(index, family)
 
-    def run(self, budget: float) -> tuple[Widths, float] | None:
-        """Widths with most importance within the budget, and the gap; None if there are none."""
-        return self._milp([-gain for gain in self._gains()], budget)
+def _most_important(
+    problem: Problem, budget: float, excluded: Collection[Widths]
+) -> tuple[Widths, float] | None:
+    program = Program(problem.candidates)
+    for widths in excluded:
+        program.exclude(widths)
+    for bound in _bounds(program, problem, budget):
+        program.limit(bound.expression, bound.most)
+    return program.minimise(_noise(program, problem))
 
-    def fastest(self) -> Widths:
-        """The widths with the lowest predicted cost."""
-        result = self._milp(self._cost, None)
-        return self._problem.dense if result is None else result[0]
 
-    def _column(self, group: int, choice: int) -> int:
-        return int(self._starts[group]) + choice
+def _infeasible(problem: Problem, budget: float, excluded: Collection[Widths]) -> BudgetError:
+    """Names the bounds that the closest choice exceeds: the one with the least worst excess."""
+    program = Program(problem.candidates)
+    for widths in excluded:
+        program.exclude(widths)
+    worst = program.variable()
+    for bound in _bounds(program, problem, budget):
+        scale = abs(bound.most) or 1.0
+        excess = Expression(-bound.most / scale)
+        excess.add(bound.expression, 1.0 / scale)
+        excess.add(worst, -1.0)
+        program.limit(excess, 0.0)
+    closest, _ = program.minimise(worst) or (problem.dense, 0.0)
+    needs = {"latency": (problem.predicted(closest), budget, f" {problem.model.unit}")}
+    for ceiling in problem.ceilings:
+        needs[ceiling.name] = (ceiling.count.at(closest), ceiling.most, "")
+    exceeded = [name for name, (need, most, _) in needs.items() if need > most] or list(needs)
+    figures = ", ".join(
+        f"{name} {_number(needs[name][0])}{needs[name][2]} where "
+        f"{_number(needs[name][1])}{needs[name][2]} is allowed"
+        for name in exceeded
+    )
+    return BudgetError(
+        f"No choice of widths is predicted to meet the budget for {' and '.join(exceeded)}; the "
+        f"closest one, {list(closest)}, is predicted to need {figures}."
+    )
 
-    def _equal(self, entries: list[tuple[int, float]], value: float) -> None:
-        self._rows.append(entries)
-        self._bounds.append(value)
 
-    def _add_family(self, index: int, family: Family) -> None:
-        model = self._problem.model
-        grid = [self._problem.candidates[group] for group in family.groups]
-        calls = len(family.calls)
-        if len(grid) == 2:
-            pairs = np.array([(a, b) for a in grid[0] for b in grid[1]], dtype=np.int64)
-            table = model.predict(index, pairs).reshape(len(grid[0]), len(grid[1])) * calls
-            self._add_pair(family.groups[0], family.groups[1], table)
-            return
-        dense = np.array([[self._problem.dense[group] for group in family.groups]])
-        base = float(model.predict(index, dense)[0]) * calls
-        self._constant += base
-        for position, group in enumerate(family.groups):
-            widths = np.tile(dense, (len(grid[position]), 1))
-            widths[:, position] = grid[position]
-            change = model.predict(index, widths) * calls - base
-            for choice, value in enumerate(change.tolist()):
-                self._cost[self._column(group, choice)] += value
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
-    def _add_pair(self, left: int, right: int, table: NDArray[np.float64]) -> None:
-        """One column a pair of widths; their marginals are the groups' own choices."""
-        start = len(self._cost)
-        self._cost += table.reshape(-1).tolist()
-        columns = np.arange(start, start + table.size).reshape(table.shape)
-        for group, lines in ((left, columns), (right, columns.T)):
-            for choice, line in enumerate(lines):
-                marginal = [(int(column), 1.0) for column in line]
-                self._equal([*marginal, (self._column(group, choice), -1.0)], 0.0)
 
-    def _gains(self) -> list[float]:
-        """Minus one over the share of importance kept; pairs of widths have none of their own."""
-        gains = [0.0] * len(self._cost)
-        for group, score in enumerate(self._problem.scores):
-            shares = kept_shares(score)
-            for choice, width in enumerate(self._problem.candidates[group]):
-                gains[self._column(group, choice)] = -1.0 / float(shares[width])
-        return gains
+@dataclass(frozen=True)
+class _Bound:
+    expression: Expression
+    most: float
 
-    def _milp(self, objective: list[float], budget: float | None) -> tuple[Widths, float] | None:
-        constraints = [self._choices()]
-        scale = self._problem.predicted(self._problem.dense) or 1.0
-        if budget is not None:
-            row = np.array(self._cost)[None, :] / scale
-            constraints.append(LinearConstraint(row, -np.inf, (budget - self._constant) / scale))
-        integral = np.zeros(len(self._cost), dtype=np.int64)
-        integral[: self._starts[-1]] = 1
-        result = milp(
-            np.array(objective),
-            constraints=constraints,
-            integrality=integral,
-            bounds=Bounds(0, 1),
-            options={"time_limit": _TIME_LIMIT, "mip_rel_gap": _GAP},
-        )
-        if result.x is None:
-            return None
-        widths = tuple(
-            int(self._problem.candidates[group][int(np.argmax(result.x[start:end]))])
-            for group, (start, end) in enumerate(pairwise(self._starts))
-        )
-        return widths, float(result.mip_gap or 0.0)
 
-    def _choices(self) -> LinearConstraint:
-        entries = [
-            (row, column, value) for row, line in enumerate(self._rows) for column, value in line
+def _bounds(program: Program, problem: Problem, budget: float) -> list[_Bound]:
+    bounds = [
+        _Bound(_counted(program, problem, ceiling.count), ceiling.most)
+        for ceiling in problem.ceilings
+    ]
+    if np.isfinite(budget):
+        bounds.append(_Bound(_cost(program, problem), budget))
+    return bounds
+
+
+def _noise(program: Program, problem: Problem) -> Expression:
+    """One over the share of importance kept, added up over the groups."""
+    total = Expression()
+    for group, score in enumerate(problem.scores):
+        shares = kept_shares(score)[list(problem.candidates[group])]
+        total.add(program.single(group, (1.0 / shares).tolist()))
+    return total
+
+
+def _cost(program: Program, problem: Problem) -> Expression:
+    """Predicted cost of the whole model."""
+    total = Expression(problem.overhead)
+    for index, family in enumerate(problem.model.families):
+        total.add(_kernel(program, problem, index, family), len(family.calls))
+    return total
+
+
+def _kernel(program: Program, problem: Problem, index: int, family: Family) -> Expression:
+    """Predicted cost of one call of a kernel."""
+    predict = problem.model.predict
+    grid = [list(problem.candidates[group]) for group in family.groups]
+    if len(grid) == 2:
+        pairs = np.array([(a, b) for a in grid[0] for b in grid[1]], dtype=np.int64)
+        table = predict(index, pairs).reshape(len(grid[0]), len(grid[1]))
+        return program.pair((family.groups[0], family.groups[1]), table)
+    dense = np.array([[problem.dense[group] for group in family.groups]], dtype=np.int64)
+    base = float(predict(index, dense)[0])
+    total = Expression(base)
+    for position, group in enumerate(family.groups):
+        widths = np.tile(dense, (len(grid[position]), 1))
+        widths[:, position] = grid[position]
+        total.add(program.single(group, (predict(index, widths) - base).tolist()))
+    return total
+
+
+def _counted(program: Program, problem: Problem, count: Count) -> Expression:
+    """A count of the whole model."""
+    total = Expression()
+    for product in count.products:
+        total.add(_product(program, problem.candidates, product))
+    return total
+
+
+def _product(program: Program, candidates: Sequence[Sequence[int]], product: Product) -> Expression:
+    groups = product.groups
+    if not groups:
+        return Expression(float(product.at({})))
+    if len(groups) == 1:
+        [group] = groups
+        return program.single(group, [float(product.at({group: w})) for w in candidates[group]])
+    if len(groups) == 2:
+        left, right = groups
+        table = [
+            [float(product.at({left: a, right: b})) for b in candidates[right]]
+            for a in candidates[left]
         ]
-        rows, columns, values = (np.array(part) for part in zip(*entries, strict=True))
-        shape = (len(self._rows), len(self._cost))
-        matrix = coo_array((values, (rows, columns)), shape=shape).tocsr()
-        return LinearConstraint(matrix, np.array(self._bounds), np.array(self._bounds))
+        return program.pair((left, right), np.array(table))
+    total, most = Expression(1.0), 1.0
+    for axis in sorted(product.extents, key=lambda axis: -len(axis.slopes)):
+        grown = Expression()
+        grown.add(total, float(axis.base))
+        for group, slope in axis.slopes:
+            grown.add(_scaled(program, total, group, most, candidates[group]), float(slope))
+        total = grown
+        most *= axis.at({group: max(candidates[group]) for group, _ in axis.slopes})
+    whole = Expression()
+    whole.add(total, float(product.coefficient))
+    return whole
+
+
+def _scaled(
+    program: Program, factor: Expression, group: int, most: float, widths: Sequence[int]
+) -> Expression:
+    """An expression times the width of a group."""
+    if factor.terms:
+        return program.times(factor, group, most)
+    return program.single(group, [factor.constant * width for width in widths])

@@ -11,8 +11,12 @@ from tvm_prune.tuning.kernels import (
     with_schedules,
     workload_of,
 )
+from tvm_prune.tuning.library import TraceLibrary, TunedTrace, seed_library, tuned_library
+from tvm_prune.tuning.padding import paddable_loops, padded
 from tvm_prune.tuning.report import FailureCount, KernelReport, TuningProgress, TuningReport
 from tvm_prune.tuning.search import tune
+from tvm_prune.tuning.source import ScheduleSource, find_source
+from tvm_prune.tuning.structure import structure_of
 from tvm_prune.tuning.tiling import closest_tiling
 from tvm_prune.tuning.traces import (
     TileSlot,
@@ -27,8 +31,11 @@ __all__ = [
     "FailureCount",
     "KernelCall",
     "KernelReport",
+    "ScheduleSource",
     "SearchSettings",
     "TileSlot",
+    "TraceLibrary",
+    "TunedTrace",
     "TuningProgress",
     "TuningReport",
     "Workload",
@@ -36,15 +43,21 @@ __all__ = [
     "closest_tiling",
     "count_trials",
     "default_schedule",
+    "find_source",
     "kernel_calls",
     "knobs",
     "lower",
     "open_database",
+    "paddable_loops",
+    "padded",
+    "seed_library",
+    "structure_of",
     "tile_slots",
     "trace_from_json",
     "trace_to_json",
     "transfer",
     "tune",
+    "tuned_library",
     "tuned_trace",
     "with_schedules",
     "workload_of",

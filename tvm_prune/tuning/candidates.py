@@ -8,10 +8,12 @@ from typing import Any
 
 from tvm.target import Target
 
-from tvm_prune.errors import TuningError
+from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.tuning.default import default_schedule
 from tvm_prune.tuning.kernels import Workload
+from tvm_prune.tuning.library import TraceLibrary
 from tvm_prune.tuning.traces import tile_slots
+from tvm_prune.tuning.transfer import transfer
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ class SearchSettings:
         trials_without_tiles: trials of a kernel in which there is no loop to tile.
         population: schedules that evolve; each costs milliseconds per generation.
         generations: rounds of mutation before each round of measurements.
+        transferred: candidates that are tried before any search, from tuned traces of other kernels
+            and by rule.
         warm_up: measurements before the cost model is believed.
         patience: boosting rounds without progress after which training the cost model stops.
     """
@@ -33,22 +37,39 @@ class SearchSettings:
     trials_without_tiles: int = 4
     population: int = 32
     generations: int = 1
+    transferred: int = 6
     warm_up: int = 16
     patience: int = 5
 
 
-def default_candidate(workload: Workload, target: Target) -> Any | None:
-    """The schedule that needs no search, as a candidate; None where there is none."""
+def first_candidates(
+    workload: Workload, target: Target, library: TraceLibrary, most: int
+) -> list[Any]:
+    """Candidates that need no search: what tuned traces of other kernels offer, and the rule.
+
+    Padded variants are left out: a database keeps a trace, and the trace alone does not pad.
+
+    Args:
+        workload: the kernel to tune.
+        target: what it is for.
+        library: tuned traces of other kernels.
+        most: number of candidates at most.
+    """
     from tvm.s_tir.meta_schedule.arg_info import ArgInfo
     from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 
+    schedules = []
     try:
-        schedule = default_schedule(workload, target)
+        schedules.append(default_schedule(workload, target))
     except TuningError as error:
         _LOG.debug("%s", error)
-        return None
+    for trace in library.nearest(workload, target, most - 1):
+        try:
+            schedules.append(transfer(trace, workload, target))
+        except TransferError as error:
+            _LOG.debug("%s", error)
     arguments = ArgInfo.from_entry_func(workload.mod, remove_preproc=True)
-    return MeasureCandidate(schedule, arguments)
+    return [MeasureCandidate(schedule, arguments) for schedule in schedules[:most]]
 
 
 def evolution(settings: SearchSettings) -> Any:

@@ -65,6 +65,19 @@ def best_record(database: Any, workload: Workload, target: Target) -> Any | None
     return None
 
 
+def best_records(database: Any, target: Target) -> list[Any]:
+    """The fastest measured ``TuningRecord`` of every workload on `target`."""
+    best: dict[str, Any] = {}
+    for record in database.get_all_tuning_records():
+        seconds = float(record.run_secs[0])
+        if seconds >= _FAILED or not _same_target(record.target, target):
+            continue
+        key = Workload(record.workload.mod).key
+        if key not in best or seconds < float(best[key].run_secs[0]):
+            best[key] = record
+    return list(best.values())
+
+
 def _same_target(one: Target | None, other: Target) -> bool:
     """Whether two targets are described alike; the objects differ after a round trip."""
     return one is not None and json.loads(str(one)) == json.loads(str(other))

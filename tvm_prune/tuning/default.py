@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from typing import Any
 
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
 from tvm_prune.errors import TuningError
 from tvm_prune.tuning.context import postprocess, tune_context
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.tiling import closest_tiling
-from tvm_prune.tuning.traces import TILE, TileSlot, cause_of, new_schedule, tile_slots
+from tvm_prune.tuning.traces import (
+    TILE,
+    TileSlot,
+    cause_of,
+    instruction_kinds,
+    new_schedule,
+    tile_slots,
+    tile_slots_of_text,
+    with_tilings,
+)
 
 _RFACTOR = "RFactor"
 _LARGEST_VECTOR = 16
@@ -49,6 +60,50 @@ def default_schedule(workload: Workload, target: Target) -> Schedule:
         except Exception as error:
             causes.append(cause_of(error))
     raise TuningError(f"kernel {workload.key} has no valid schedule: {'; '.join(causes)}")
+
+
+def adapted_trace(text: str, workload: Workload, target: Target) -> Trace:
+    """Give the tile sizes of a tuned trace to a kernel with the same core but another epilogue.
+
+    Args:
+        text: a trace as text.
+        workload: the kernel; its core has the same name and loops as the tuned one's.
+        target: what it is for.
+
+    Returns:
+        The point of the workload's design space that resembles the trace most, with its tile
+        sizes, whether they fit the extents or not: :func:`~tvm_prune.tuning.transfer.transfer`
+        makes them fit.
+
+    Raises:
+        TuningError: if the design space has no loop that the trace tiles.
+    """
+    tuned = {(slot.block, slot.loop): slot.factors for slot in tile_slots_of_text(text)}
+    kinds = instruction_kinds(text)
+    designs = [
+        design.trace for design in tune_context(workload.mod, target).generate_design_space()
+    ]
+    tiled = [
+        design
+        for design in designs
+        if any((slot.block, slot.loop) in tuned for slot in tile_slots(design))
+    ]
+    if not tiled:
+        raise TuningError(f"kernel {workload.key} has no loop that the trace tiles")
+    nearest = max(
+        tiled,
+        key=lambda design: SequenceMatcher(
+            None, kinds, [each.kind.name for each in design.insts], autojunk=False
+        ).ratio(),
+    )
+    slots = tile_slots(nearest)
+    return with_tilings(
+        nearest,
+        [
+            tuned.get((slot.block, slot.loop), by_rule)
+            for slot, by_rule in zip(slots, _rule_of_thumb(slots), strict=True)
+        ],
+    )
 
 
 def _rule_of_thumb(slots: Sequence[TileSlot]) -> list[tuple[int, ...]]:

@@ -11,18 +11,19 @@ from typing import Any
 import tvm
 from tvm.target import Target
 
-from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer
+from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
 from tvm_prune.tuning.candidates import (
     SearchSettings,
     cost_model,
-    default_candidate,
     evolution,
+    first_candidates,
     has_tiles,
 )
 from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.database import count_trials
 from tvm_prune.tuning.interrupts import interrupts_held_back
 from tvm_prune.tuning.kernels import Workload
+from tvm_prune.tuning.library import TraceLibrary
 from tvm_prune.tuning.metaschedule import run_seconds, runner_result
 from tvm_prune.tuning.report import (
     FailureCount,
@@ -49,15 +50,17 @@ def tune(
     trials_per_kernel: int = 64,
     seed: int = 0,
     settings: SearchSettings | None = None,
+    library: TraceLibrary | None = None,
     on_progress: Callable[[TuningProgress], None] | None = None,
 ) -> TuningReport:
     """Search good schedules for kernels and add every trial to `database`.
 
     Kernels that have their trials in the database are skipped, so an interrupted run continues
     where it stopped: what was measured, up to the last complete round, is kept. Kernels without
-    loops to tile (pooling, element-wise) get a handful of trials. The first trial of a kernel is
-    its :func:`~tvm_prune.tuning.default.default_schedule`, so tuning never ends below it. The
-    evolutionary search is not repeatable, whatever the seed.
+    loops to tile (pooling, element-wise) get a handful of trials. The first trials of a kernel are
+    its :func:`~tvm_prune.tuning.default.default_schedule` and what `library` offers, so tuning
+    never ends below them, and the search goes on from there. The evolutionary search is not
+    repeatable, whatever the seed.
 
     Args:
         workloads: kernels, and how often each is called; the costliest ones are tuned first.
@@ -67,13 +70,16 @@ def tune(
         trials_per_kernel: candidates to build and measure per kernel, earlier runs included.
         seed: start of the random numbers.
         settings: knobs of the search.
+        library: tuned traces of other kernels.
         on_progress: called after every round of measurements.
 
     Returns:
         Trials, failures by cause and seconds of this run. A kernel of which every trial failed
         has no `best`.
     """
-    session = _Session(target, measurer, database, settings or SearchSettings())
+    session = _Session(
+        target, measurer, database, settings or SearchSettings(), library or TraceLibrary()
+    )
     done = count_trials(database, target)
     ordered = sorted(workloads, key=lambda w: (-workloads[w] * _operations(w), w.key))
     kernels = [
@@ -121,12 +127,18 @@ class _Session:
     """What all kernels of one run share."""
 
     def __init__(
-        self, target: Target, measurer: Measurer, database: Any, settings: SearchSettings
+        self,
+        target: Target,
+        measurer: Measurer,
+        database: Any,
+        settings: SearchSettings,
+        library: TraceLibrary,
     ) -> None:
         self.target = target
         self.measurer = measurer
         self.database = database
         self.settings = settings
+        self.library = library
         self.threads = int(target.attrs.get("num-cores", 1))
         self.cost_model = cost_model(settings)
 
@@ -155,7 +167,7 @@ class _Session:
     def rounds(self, kernel: _Kernel) -> Iterator[None]:
         """Tune a kernel, one round of measurements per step."""
         if kernel.done_before == 0:
-            yield from self._default_round(kernel)
+            yield from self._first_round(kernel)
         remaining = kernel.planned - len(kernel.outcomes)
         if remaining <= 0:
             return
@@ -174,10 +186,12 @@ class _Session:
         finally:
             kernel.context.post_tuning()
 
-    def _default_round(self, kernel: _Kernel) -> Iterator[None]:
-        """Measure the schedule that needs no search, where there is one."""
-        if (candidate := default_candidate(kernel.workload, self.target)) is not None:
-            self._measure(kernel, [candidate])
+    def _first_round(self, kernel: _Kernel) -> Iterator[None]:
+        """Measure the schedules that need no search, where there are any."""
+        most = min(self.settings.transferred, kernel.planned)
+        candidates = first_candidates(kernel.workload, self.target, self.library, most)
+        if candidates:
+            self._measure(kernel, candidates)
             yield
 
     def _generate(self, kernel: _Kernel) -> Sequence[Any] | None:
@@ -199,7 +213,9 @@ class _Session:
         results = [runner_result(outcome) for outcome in outcomes]
         with interrupts_held_back():
             for candidate, outcome in zip(candidates, outcomes, strict=True):
-                self._commit(kernel.workload, candidate, outcome)
+                if not (isinstance(outcome, Failure) and outcome.is_lost):
+                    self._commit(kernel.workload, candidate, outcome)
+            raise_if_lost(outcomes)
             self.cost_model.update(kernel.context, candidates, results)
         kernel.outcomes.extend(outcomes)
         kernel.seconds += Seconds(

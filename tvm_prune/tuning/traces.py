@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import Trace
 
+from tvm_prune.errors import TransferError
 from tvm_prune.tuning.kernels import Workload
 
 TILE = "SamplePerfectTile"
 _CHOICE = "SampleCategorical"
 _LOCATION = "SampleComputeLocation"
+_POSTPROC = "EnterPostproc"
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,34 @@ def tile_slots(trace: Trace) -> tuple[TileSlot, ...]:
     :func:`~tvm_prune.tuning.tiling.closest_tiling`, the factors that :func:`transfer` would use
     there follow without applying anything.
     """
-    loops: dict[Any, tuple[str, int]] = {}
-    blocks: dict[Any, str] = {}
+    return _tile_slots(_as_json(trace))
+
+
+def tile_slots_of_text(text: str) -> tuple[TileSlot, ...]:
+    """The same of a trace as text, for which no workload is needed."""
+    return _tile_slots(json.loads(text))
+
+
+def instruction_kinds(text: str) -> list[str]:
+    """Kinds of the instructions of a trace as text, in its order."""
+    return [str(kind) for kind, *_ in json.loads(text)[0]]
+
+
+def _tile_slots(content: Any) -> tuple[TileSlot, ...]:
+    instructions, decisions = content
+    decided = dict(decisions)
+    loops: dict[str, tuple[str, int]] = {}
+    blocks: dict[str, str] = {}
     slots = []
-    for instruction in trace.insts:
-        name = instruction.kind.name
-        if name == "GetSBlock":
-            blocks[instruction.outputs[0]] = str(instruction.attrs[0])
-        elif name == "GetLoops":
-            block = blocks.get(instruction.inputs[0], "")
-            loops.update({loop: (block, i) for i, loop in enumerate(instruction.outputs)})
-        elif name == TILE:
-            block, loop = loops.get(instruction.inputs[0], ("", -1))
-            slots.append(TileSlot(block, loop, integers(trace.get_decision(instruction))))
+    for index, (kind, inputs, attributes, outputs) in enumerate(instructions):
+        if kind == "GetSBlock":
+            blocks[outputs[0]] = str(attributes[0])
+        elif kind == "GetLoops":
+            block = blocks.get(inputs[0], "")
+            loops.update({loop: (block, i) for i, loop in enumerate(outputs)})
+        elif kind == TILE:
+            block, loop = loops.get(inputs[0], ("", -1))
+            slots.append(TileSlot(block, loop, integers(decided[index])))
     return tuple(slots)
 
 
@@ -75,14 +93,43 @@ def knobs(trace: Trace) -> tuple[int, ...]:
 
 def trace_to_json(trace: Trace) -> str:
     """A trace as text; a pickled one would crash the process that uses it."""
-    return json.dumps(trace.as_json(), default=lambda number: number.value)
+    return json.dumps(_as_json(trace))
+
+
+def search_trace_to_json(trace: Trace) -> str:
+    """What the search decided, as text: the trace without what post-processors added."""
+    instructions, decisions = _as_json(trace)
+    kinds = [kind for kind, *_ in instructions]
+    end = kinds.index(_POSTPROC) if _POSTPROC in kinds else len(kinds)
+    return json.dumps([instructions[:end], [entry for entry in decisions if entry[0] < end]])
 
 
 def trace_from_json(text: str, workload: Workload) -> Trace:
-    """Read a trace back; it must be read for the workload that it was tuned for."""
+    """Read a trace back, for the workload it was tuned for or one of the same structure.
+
+    The decisions are the old ones, whether they fit the extents of `workload` or not.
+
+    Raises:
+        TransferError: if the workload has another structure.
+    """
     schedule = new_schedule(workload)
-    Trace.apply_json_to_schedule(json.loads(text), schedule)
-    return schedule.trace
+    try:
+        Trace.apply_json_to_schedule(json.loads(text), schedule)
+    except Exception as error:
+        raise TransferError(
+            f"the tuned schedule does not apply to kernel {workload.key}: {cause_of(error)}"
+        ) from error
+    return with_tilings(schedule.trace, [slot.factors for slot in tile_slots_of_text(text)])
+
+
+def with_tilings(trace: Trace, tilings: Sequence[Sequence[int]]) -> Trace:
+    """A trace with other tile sizes, one tiling for each of its slots, in their order."""
+    for position, factors in enumerate(tilings):
+        tiles = [each for each in trace.insts if each.kind.name == TILE]
+        decided = integers(trace.get_decision(tiles[position]))
+        if decided != tuple(factors):
+            trace = trace.with_decision(tiles[position], list(factors), remove_postproc=False)
+    return trace
 
 
 def new_schedule(workload: Workload) -> Schedule:
@@ -100,3 +147,7 @@ def cause_of(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "Error" in line]
     return f"{type(error).__name__}: {(told or lines or ['no message'])[0].rstrip(' :')}"
+
+
+def _as_json(trace: Trace) -> Any:
+    return json.loads(json.dumps(trace.as_json(), default=lambda number: number.value))

@@ -1,0 +1,319 @@
+"""Make the seed traces that come with the package, for one class of processors.
+
+    python scripts/tune_seeds.py --processor x86-avx512 --work seeds-work
+
+Typical layers are tuned, the best schedules of each are measured again in turns, and the fastest
+are kept. Then narrower layers are scheduled with what was kept, all variants are measured, and the
+ranker that chooses among variants is trained on that. Run it on a quiet machine of that class; it
+takes about an hour on two cores, goes on where it was interrupted, and writes
+``tvm_prune/tuning/seeds/PROCESSOR.json.gz``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+from tvm_prune.board import load_board
+from tvm_prune.measure import LocalMeasurer
+from tvm_prune.measurement import Artifact, Measurement, Measurer
+from tvm_prune.tuning import (
+    TraceLibrary,
+    TunedTrace,
+    Workload,
+    kernel_calls,
+    lower,
+    open_database,
+    structure_of,
+    tune,
+)
+from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
+from tvm_prune.tuning.ranking import program_features, train_ranker
+from tvm_prune.tuning.traces import search_trace_to_json
+from tvm_prune.tuning.transfer import transfer
+from tvm_prune.tuning.variants import variants
+
+GENERIC_CPU = {"x86-avx2": "haswell"}
+"""LLVM's CPU to compile for where the machine's own would be of a more capable class."""
+
+_KEPT = 2
+_MEASURED_AGAIN = 8
+_TURNS = 3
+_NARROWINGS = 2
+_NARROWEST = 0.2
+_MOST_VARIANTS = 10
+_HELD_OUT = 5
+"""Every which kernel is held out to tell how good the ranker is."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or dense layer with its epilogue, batch 1.
+
+    Attributes:
+        inputs: input channels, or features.
+        outputs: output channels, or features.
+        size: height and width of the input image; rows of a dense layer's input.
+        window: height and width of the window; 0 for a dense layer.
+        stride: of the window.
+        depthwise: one filter a channel; `outputs` equals `inputs`.
+        epilogue: what follows: ``bias``, ``relu``, ``relu6``, ``residual`` or ``residual_relu``.
+    """
+
+    inputs: int
+    outputs: int
+    size: int
+    window: int = 3
+    stride: int = 1
+    depthwise: bool = False
+    epilogue: str = "relu"
+
+
+def _square(*sizes: tuple[int, int, int], **options: Any) -> list[Layer]:
+    """Layers of (inputs, outputs, image size)."""
+    return [Layer(*size, **options) for size in sizes]
+
+
+def _depthwise(*sizes: tuple[int, int], **options: Any) -> list[Layer]:
+    """Depthwise layers of (channels, image size)."""
+    return [Layer(channels, channels, size, depthwise=True, **options) for channels, size in sizes]
+
+
+LAYERS: Sequence[Layer] = (
+    *_square((64, 64, 56), (128, 128, 28), (256, 256, 14), (512, 512, 7)),
+    *_square((64, 64, 56), (128, 128, 28), (256, 256, 14), (512, 512, 7), epilogue="residual_relu"),
+    *_square((64, 128, 56), (128, 256, 28), (256, 512, 14), stride=2),
+    *_square((16, 16, 32), (32, 32, 28), (64, 64, 14), (96, 96, 7), (24, 24, 32), (48, 48, 16)),
+    *_square((32, 64, 28), (64, 96, 14), (16, 32, 32), stride=2),
+    *_square((3, 32, 224), (3, 16, 96), stride=2, epilogue="relu6"),
+    *_square((3, 64, 224), stride=2, window=7),
+    *_square((1, 32, 28), (3, 16, 32)),
+    *_square((64, 256, 56), (128, 512, 28), (256, 1024, 14), (512, 2048, 7), window=1,
+             epilogue="residual_relu"),
+    *_square((256, 64, 56), (512, 128, 28), (1024, 256, 14), (2048, 512, 7), window=1),
+    *_square((64, 128, 56), (128, 256, 28), (256, 512, 14), window=1, stride=2, epilogue="bias"),
+    *_square((16, 96, 112), (24, 144, 56), (32, 192, 28), (64, 384, 14), (96, 576, 14),
+             (160, 960, 7), (320, 1280, 7), window=1, epilogue="relu6"),
+    *_square((32, 16, 112), (96, 24, 56), (144, 32, 28), (192, 64, 14), (384, 96, 14),
+             (576, 160, 7), window=1, epilogue="bias"),
+    *_square((144, 24, 56), (192, 32, 28), (384, 64, 14), (576, 96, 14), (960, 160, 7), window=1,
+             epilogue="residual"),
+    *_depthwise((32, 112), (144, 56), (192, 28), (384, 14), (960, 7), epilogue="relu6"),
+    *_depthwise((96, 112), (144, 56), (192, 28), (576, 14), stride=2, epilogue="relu6"),
+    *_depthwise((120, 28), (240, 14), (672, 7), window=5),
+    *_square((96, 10, 1), (512, 1000, 1), (1280, 1000, 1), (768, 768, 197), (768, 3072, 197),
+             window=0, epilogue="bias"),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Tune, measure again, train, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--processor", required=True, choices=list(PROCESSORS))
+    parser.add_argument("--trials", type=int, default=64, help="per layer")
+    parser.add_argument("--work", type=Path, required=True, help="keeps what was tuned so far")
+    parser.add_argument("--output", type=Path, default=SEEDS)
+    options = parser.parse_args()
+    target = _target(options.processor)
+    database = open_database(options.work / options.processor)
+    measurer = LocalMeasurer(target)
+    try:
+        workloads = [workload_of_layer(layer, target) for layer in LAYERS]
+        _tune(workloads, target, measurer, database, options.trials, _others(options))
+        seeds = list(_fastest(workloads, target, measurer, database))
+        booster = _ranker(seeds, target, measurer)
+    finally:
+        measurer.close()
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / f"{options.processor}.json.gz"
+    write_library(path, seeds, booster)
+    print(f"{len(seeds)} traces of {len(workloads)} layers written to {path}")
+
+
+def _others(options: argparse.Namespace) -> TraceLibrary:
+    """What was found for other classes of processors: where tuning starts."""
+    library = TraceLibrary()
+    for processor in PROCESSORS:
+        path = options.output / f"{processor}.json.gz"
+        if processor != options.processor and path.exists():
+            library = library.with_traces(read_library(path).traces)
+    return library
+
+
+def _target(processor: str) -> Any:
+    host = load_board("host").tvm_target()
+    attributes = {"kind": "llvm", **dict(host.attrs)}
+    if processor in GENERIC_CPU:
+        attributes["mcpu"] = GENERIC_CPU[processor]
+    target = tvm.target.Target(attributes)
+    if processor_of(target) != processor or processor_of(host) not in (
+        *list(PROCESSORS)[: list(PROCESSORS).index(processor) + 1],
+    ):
+        raise SystemExit(f"this machine's processor is {processor_of(host)}, not {processor}")
+    return target
+
+
+def workload_of_layer(layer: Layer, target: Any) -> Workload:
+    """The fused kernel of a layer."""
+    builder = relax.BlockBuilder()
+    shape = (
+        (layer.size, layer.inputs)
+        if layer.window == 0
+        else (1, layer.inputs, layer.size, layer.size)
+    )
+    data = relax.Var("data", relax.TensorType(shape, "float32"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            result = builder.emit_output(_layer(builder, layer, data))
+        builder.emit_func_output(result)
+    [call] = kernel_calls(lower(builder.get(), target))
+    return call.workload
+
+
+def _layer(builder: relax.BlockBuilder, layer: Layer, data: Any) -> Any:
+    if layer.window == 0:
+        value = builder.emit(relax.op.matmul(data, _ones(layer.inputs, layer.outputs)))
+        return builder.emit(relax.op.add(value, _ones(layer.outputs)))
+    value = builder.emit(
+        relax.op.nn.conv2d(
+            data,
+            _ones(
+                layer.outputs, 1 if layer.depthwise else layer.inputs, layer.window, layer.window
+            ),
+            strides=layer.stride,
+            padding=layer.window // 2,
+            groups=layer.inputs if layer.depthwise else 1,
+        )
+    )
+    shape = [int(extent) for extent in value.ty.shape]
+    value = builder.emit(relax.op.add(value, _ones(1, layer.outputs, 1, 1)))
+    if layer.epilogue.startswith("residual"):
+        value = builder.emit(relax.op.add(value, _ones(*shape)))
+    if layer.epilogue.endswith("relu"):
+        value = builder.emit(relax.op.nn.relu(value))
+    if layer.epilogue == "relu6":
+        value = builder.emit(relax.op.maximum(value, relax.const(0.0, "float32")))
+        value = builder.emit(relax.op.minimum(value, relax.const(6.0, "float32")))
+    return value
+
+
+def _ones(*shape: int) -> Any:
+    return relax.const(np.ones(shape, "float32"))
+
+
+def _tune(
+    workloads: Sequence[Workload],
+    target: Any,
+    measurer: Measurer,
+    database: Any,
+    trials: int,
+    library: TraceLibrary,
+) -> None:
+    for number, workload in enumerate(workloads, start=1):
+        report = tune(
+            {workload: 1.0}, target, measurer, database, trials_per_kernel=trials, library=library
+        )
+        for kernel in report.kernels:
+            best = "nothing" if kernel.best is None else f"{kernel.best * 1e6:.0f} us"
+            print(f"{number} of {len(workloads)}: {kernel.trials} trials, {best}", flush=True)
+
+
+def _fastest(
+    workloads: Sequence[Workload], target: Any, measurer: Measurer, database: Any
+) -> Iterator[TunedTrace]:
+    """The best traces of every kernel, by measurements that take turns."""
+    for workload in workloads:
+        key = database.commit_workload(workload.mod)
+        traces = [record.trace for record in database.get_top_k(key, _MEASURED_AGAIN)]
+        schedules = [transfer(trace, workload, target) for trace in traces]
+        costs = measure_in_turns(schedules, measurer)
+        for position in np.argsort(costs)[:_KEPT]:
+            text = search_trace_to_json(traces[position])
+            yield TunedTrace(structure_of(workload), text, float(costs[position]))
+
+
+def measure_in_turns(schedules: Sequence[Any], measurer: Measurer) -> NDArray[np.float64]:
+    """Median cost of every schedule over turns; infinite where it does not run."""
+    built = measurer.build([schedule.mod for schedule in schedules])
+    positions = [i for i, artifact in enumerate(built) if isinstance(artifact, Artifact)]
+    samples: list[list[float]] = [[] for _ in schedules]
+    for _ in range(_TURNS):
+        outcomes = measurer.run([built[position] for position in positions])  # type: ignore[misc]
+        for position, outcome in zip(positions, outcomes, strict=True):
+            if isinstance(outcome, Measurement):
+                samples[position].append(outcome.median)
+    return np.array([statistics.median(taken) if taken else math.inf for taken in samples])
+
+
+def _ranker(seeds: Sequence[TunedTrace], target: Any, measurer: Measurer) -> Any:
+    """Train the ranker on variants for narrower layers; print how good it is on unseen ones."""
+    library = TraceLibrary(seeds)
+    generator = random.Random(0)
+    rows: list[NDArray[Any]] = []
+    costs: list[NDArray[Any]] = []
+    kernels: list[NDArray[Any]] = []
+    for layer in LAYERS:
+        for _ in range(_NARROWINGS):
+            narrower = workload_of_layer(_narrowed(layer, generator), target)
+            traces = library.nearest(narrower, target, 3)
+            offered = [s for s, _ in islice(variants(traces, narrower, target), _MOST_VARIANTS)]
+            measured = measure_in_turns(offered, measurer)
+            usable = np.flatnonzero(np.isfinite(measured))
+            if len(usable) < 2:
+                continue
+            rows.append(program_features([offered[i] for i in usable], target))
+            costs.append(measured[usable])
+            kernels.append(np.full(len(usable), len(kernels)))
+        print(f"variants measured: {sum(map(len, costs))}", flush=True)
+    _tell_quality(rows, costs, kernels)
+    return train_ranker(np.concatenate(rows), np.concatenate(costs), np.concatenate(kernels))
+
+
+def _tell_quality(
+    rows: list[NDArray[Any]], costs: list[NDArray[Any]], kernels: list[NDArray[Any]]
+) -> None:
+    """How much slower than the best variant the chosen one is, on kernels that are held out."""
+    train = [i for i in range(len(rows)) if i % _HELD_OUT]
+    test = [i for i in range(len(rows)) if i % _HELD_OUT == 0]
+    booster = train_ranker(
+        np.concatenate([rows[i] for i in train]),
+        np.concatenate([costs[i] for i in train]),
+        np.concatenate([kernels[i] for i in train]),
+    )
+    chosen = [
+        costs[i][int(np.argmax(booster.inplace_predict(rows[i])))] / min(costs[i]) for i in test
+    ]
+    first = [costs[i][0] / min(costs[i]) for i in test]
+    print(
+        f"on {len(test)} held-out kernels, times the best variant's cost: the ranker's choice "
+        f"{statistics.median(chosen):.2f} (mean {statistics.mean(chosen):.2f}), the first variant "
+        f"{statistics.median(first):.2f} (mean {statistics.mean(first):.2f})"
+    )
+
+
+def _narrowed(layer: Layer, generator: random.Random) -> Layer:
+    """The layer with fewer channels, any number of them; images keep their few channels."""
+
+    def narrower(width: int) -> int:
+        return width if width <= 3 else generator.randint(math.ceil(_NARROWEST * width), width)
+
+    outputs = narrower(layer.outputs)
+    return replace(
+        layer, inputs=outputs if layer.depthwise else narrower(layer.inputs), outputs=outputs
+    )
+
+
+if __name__ == "__main__":
+    main()

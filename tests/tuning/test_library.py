@@ -1,0 +1,273 @@
+"""Kernels that were never tuned, scheduled with the traces of others."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tvm
+from tvm.target import Target
+
+from tvm_prune.board import load_board
+from tvm_prune.errors import TuningError
+from tvm_prune.tuning import (
+    ScheduleSource,
+    TraceLibrary,
+    TunedTrace,
+    Workload,
+    default_schedule,
+    find_source,
+    open_database,
+    seed_library,
+    structure_of,
+    tile_slots,
+    transfer,
+    tuned_library,
+)
+from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
+from tvm_prune.tuning.ranking import Ranker, program_features, train_ranker
+from tvm_prune.tuning.traces import search_trace_to_json, with_tilings
+from tvm_prune.tuning.variants import variants
+
+CHANNELS = 1
+"""Index of the tile slot of a convolution's output channels; 0 is the batch."""
+
+
+def tuned(workload: Workload, target: Target, channels: Sequence[int], cost: float) -> TunedTrace:
+    """The default schedule with other tiles of the output channels."""
+    trace = default_schedule(workload, target).trace
+    tilings = [slot.factors for slot in tile_slots(trace)]
+    tilings[CHANNELS] = tuple(channels)
+    return TunedTrace(
+        structure_of(workload), search_trace_to_json(with_tilings(trace, tilings)), cost
+    )
+
+
+def channel_tiles(trace: Any) -> tuple[int, ...]:
+    return tile_slots(trace)[CHANNELS].factors
+
+
+@pytest.fixture(scope="module")
+def library(conv, target) -> TraceLibrary:
+    return TraceLibrary(
+        [
+            tuned(conv(16, 16), target, (2, 1, 2, 4), 1e-5),
+            tuned(conv(16, 64), target, (4, 1, 1, 16), 2e-5),
+            tuned(conv(16, 16), target, (1, 2, 8, 1), 3e-5),
+        ]
+    )
+
+
+def outputs(mod: tvm.IRModule, workload: Workload, target: Target) -> np.ndarray:
+    random = np.random.default_rng(0)
+    *inputs, (dtype, shape) = workload.arguments
+    tensors = [
+        tvm.runtime.tensor(random.standard_normal(each).astype(kind)) for kind, each in inputs
+    ]
+    result = tvm.runtime.tensor(np.full(shape, np.nan, dtype))
+    tvm.tirx.build(mod, target=target)["main"](*tensors, result)
+    return result.numpy()
+
+
+def test_the_structure_of_a_kernel_does_not_depend_on_its_extents(conv) -> None:
+    one, other = structure_of(conv(16, 24)), structure_of(conv(5, 7, size=12))
+    assert one.is_like(other)
+    assert one.extents != other.extents
+    assert one.blocks[one.core] == ("conv2d_nchw", "SSSSRRR")
+    assert structure_of(conv(16, 24)).distance(one) == 0 < one.distance(other)
+
+
+def test_the_nearest_kernel_lends_its_trace_first(library, conv, target) -> None:
+    found = library.nearest(conv(16, 56), target, 3)
+    assert [channel_tiles(trace) for trace in found] == [(4, 1, 1, 16), (2, 1, 2, 4), (1, 2, 8, 1)]
+
+
+def test_among_equally_near_traces_the_faster_one_comes_first(library, conv, target) -> None:
+    [first, second] = library.nearest(conv(16, 16), target, 2)
+    assert channel_tiles(first) == (2, 1, 2, 4)
+    assert channel_tiles(second) == (1, 2, 8, 1)
+
+
+def test_another_epilogue_takes_over_the_tile_sizes(library, conv, conv_module, target) -> None:
+    plain = conv(16, 16)
+    bare = _without_epilogue(conv_module, target)
+    assert not structure_of(bare).is_like(structure_of(plain))
+    assert structure_of(bare).has_core_of(structure_of(plain))
+    [trace] = library.nearest(bare, target, 1)
+    assert channel_tiles(trace) == (2, 1, 2, 4)
+    schedule = transfer(trace, bare, target)
+    np.testing.assert_allclose(
+        outputs(schedule.mod, bare, target), outputs(bare.mod, bare, target), rtol=1e-4, atol=1e-4
+    )
+
+
+def _without_epilogue(conv_module: Callable[..., tvm.IRModule], target: Target) -> Workload:
+    from tvm import relax
+
+    from tvm_prune.tuning import kernel_calls, lower
+
+    builder = relax.BlockBuilder()
+    data = relax.Var("data", relax.TensorType((1, 16, 8, 8), "float32"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            weight = relax.const(np.ones((16, 16, 3, 3), "float32"))
+            convolved = builder.emit(relax.op.nn.conv2d(data, weight, padding=1))
+            result = builder.emit_output(relax.op.add(convolved, relax.const(np.float32(1))))
+        builder.emit_func_output(result)
+    [call] = kernel_calls(lower(builder.get(), target))
+    return call.workload
+
+
+def test_a_kernel_that_reduces_nothing_has_no_relatives(library, target) -> None:
+    from tvm import relax
+
+    from tvm_prune.tuning import kernel_calls, lower
+
+    builder = relax.BlockBuilder()
+    data = relax.Var("data", relax.TensorType((1, 16, 8, 8), "float32"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            result = builder.emit_output(relax.op.tanh(data))
+        builder.emit_func_output(result)
+    [call] = kernel_calls(lower(builder.get(), target))
+    assert library.nearest(call.workload, target, 3) == []
+
+
+@pytest.mark.parametrize("width", [13, 16, 37, 61])
+def test_every_variant_computes_what_the_kernel_computes(library, conv, target, width) -> None:
+    workload = conv(16, width)
+    expected = outputs(workload.mod, workload, target)
+    found = list(variants(library.nearest(workload, target, 3), workload, target))
+    assert len(found) >= 3
+    for schedule, _ in found:
+        np.testing.assert_allclose(
+            outputs(schedule.mod, workload, target), expected, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_prime_width_gets_register_tiles_by_padding(library, conv, target) -> None:
+    workload = conv(16, 61)
+    trace = library.nearest(workload, target, 1)[0]
+    tiles = {channel_tiles(schedule.trace) for schedule, _ in variants([trace], workload, target)}
+    assert (61, 1, 1, 1) in tiles or (1, 1, 1, 61) in tiles
+    assert (4, 1, 1, 16) in tiles
+
+
+def test_a_trace_whose_inner_tiles_all_fit_is_the_only_choice(library, conv, target) -> None:
+    source = ScheduleSource("any", library.nearest(conv(16, 64), target, 1)[0])
+    assert len(source.offers(conv(16, 32), target)) == 1
+    assert len(source.offers(conv(16, 31), target)) > 1
+
+
+def test_a_kernel_without_any_trace_gets_the_default_schedule(conv, target, tmp_path) -> None:
+    source = find_source(conv(16, 16), target, [open_database(tmp_path)], TraceLibrary())
+    assert source.key == "default"
+    default = default_schedule(conv(16, 16), target)
+    tvm.ir.assert_structural_equal(source.schedule(conv(16, 16), target).mod, default.mod)
+
+
+def test_a_kernel_that_was_tuned_here_uses_its_own_trace(library, conv, target, tmp_path) -> None:
+    database, workload = open_database(tmp_path), conv(16, 48)
+    _commit(database, workload, target, 1e-3)
+    own = find_source(workload, target, [database], library)
+    assert own.is_own
+    assert channel_tiles(own.trace) == channel_tiles(default_schedule(workload, target).trace)
+    borrowed = find_source(conv(16, 40), target, [database], library)
+    assert not borrowed.is_own
+    assert borrowed.key != own.key
+    assert len(borrowed.offers(conv(16, 40), target)) >= 3
+
+
+def test_what_this_machine_tuned_becomes_a_library(conv, target, tmp_path) -> None:
+    database = open_database(tmp_path)
+    _commit(database, conv(16, 48), target, 2e-3)
+    _commit(database, conv(16, 48), target, 1e-3)
+    _commit(database, conv(16, 32), target, 1e10)
+    [trace] = tuned_library(database, target).traces
+    assert trace.cost == 1e-3
+    assert trace.structure == structure_of(conv(16, 48))
+
+
+def _commit(database: Any, workload: Workload, target: Target, seconds: float) -> None:
+    from tvm.s_tir.meta_schedule.database import TuningRecord
+
+    trace = default_schedule(workload, target).trace
+    key = database.commit_workload(workload.mod)
+    database.commit_tuning_record(TuningRecord(trace, key, [seconds], target))
+
+
+@pytest.fixture(scope="module")
+def ranked(library, conv, target) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features of variants whose made-up cost is lowest where the last channel tile is largest."""
+    rows, costs, kernels = [], [], []
+    for number, width in enumerate((13, 29, 31, 37, 41, 61)):
+        workload = conv(16, width)
+        found = variants(library.nearest(workload, target, 3), workload, target)
+        schedules = [schedule for schedule, _ in found]
+        rows.append(program_features(schedules, target))
+        costs.append([1.0 / channel_tiles(schedule.trace)[-1] for schedule in schedules])
+        kernels.append([number] * len(schedules))
+    return np.concatenate(rows), np.concatenate(costs), np.concatenate(kernels)
+
+
+def test_a_ranker_learns_what_is_fast(ranked, library, conv, target) -> None:
+    ranker = Ranker(train_ranker(*ranked))
+    workload = conv(16, 43)
+    found = variants(library.nearest(workload, target, 3), workload, target)
+    schedules = [schedule for schedule, _ in found]
+    tiles = [channel_tiles(schedules[i].trace)[-1] for i in ranker.order(schedules, target)]
+    assert sorted(tiles, reverse=True)[0] > sorted(tiles)[0]
+    assert tiles[0] == max(tiles)
+
+
+def test_a_library_comes_back_from_its_file(ranked, library, conv, target, tmp_path) -> None:
+    booster = train_ranker(*ranked)
+    path = tmp_path / "seeds.json.gz"
+    write_library(path, library.traces, booster)
+    again = read_library(path)
+    assert again.traces == list(library.traces)
+    assert again.ranker is not None
+    schedules = [default_schedule(conv(16, width), target) for width in (8, 16, 24)]
+    assert again.ranker.order(schedules, target) == Ranker(booster).order(schedules, target)
+
+
+def test_a_library_of_another_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"format": 99}).encode()))
+    with pytest.raises(
+        TuningError, match=r"has format 99; this version reads format 1.*tune_seeds"
+    ):
+        read_library(path)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "processor"),
+    [("skylake-avx512", "x86-avx512"), ("haswell", "x86-avx2"), ("core2", None)],
+)
+def test_a_target_belongs_to_the_class_its_instructions_allow(cpu, processor) -> None:
+    target = Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": cpu, "num-cores": 2})
+    assert processor_of(target) == processor
+
+
+@pytest.mark.parametrize("processor", list(PROCESSORS))
+def test_the_shipped_seeds_schedule_a_convolution(processor, conv) -> None:
+    cpu = {"x86-avx512": "skylake-avx512", "x86-avx2": "haswell"}[processor]
+    target = Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": cpu, "num-cores": 2})
+    assert (SEEDS / f"{processor}.json.gz").exists()
+    library = seed_library(target)
+    workload = conv(24, 40)
+    source = find_source(workload, target, [], library)
+    assert len(source.offers(workload, target)) >= 3
+    schedule = source.schedule(workload, target)
+    host = load_board("host").tvm_target()
+    np.testing.assert_allclose(
+        outputs(schedule.mod, workload, host),
+        outputs(workload.mod, workload, host),
+        rtol=1e-4,
+        atol=1e-4,
+    )

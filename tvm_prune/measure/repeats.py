@@ -1,0 +1,27 @@
+"""How long code is run to know what it costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How long a kernel or model is run to know its cost.
+
+    Attributes:
+        samples: repeats, each of which gives one sample.
+        seconds: what one repeat should take at least; fast code is called many times.
+        total_seconds: what all repeats should take at most; slow code is repeated less often.
+    """
+
+    samples: int = 5
+    seconds: float = 0.005
+    total_seconds: float = 0.4
+
+    def plan(self, seconds_per_call: float) -> tuple[int, int]:
+        """Calls per repeat, and repeats, for code that takes `seconds_per_call`."""
+        number = max(1, math.ceil(self.seconds / max(seconds_per_call, 1e-8)))
+        affordable = int(self.total_seconds / (number * max(seconds_per_call, 1e-8)))
+        return number, max(1, min(self.samples, affordable))

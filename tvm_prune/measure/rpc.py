@@ -1,0 +1,245 @@
+"""Measure on boards that run TVM's RPC server and are known to a tracker."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm.target import Target
+
+from tvm_prune.board import Board
+from tvm_prune.errors import BoardError, MeasureError
+from tvm_prune.measure import rpc_jobs
+from tvm_prune.measure.building import KernelBuilder
+from tvm_prune.measure.pool import Failed, WorkerPool
+from tvm_prune.measure.repeats import Repeats
+from tvm_prune.measure.rpc_jobs import Refused
+from tvm_prune.measure.servers import Servers
+from tvm_prune.measure.tracker import Server, Tracker, find_tracker
+from tvm_prune.measure.turns import batches
+from tvm_prune.measurement import LOST, Array, Artifact, Failure, Measurement
+
+_MOST_SERVERS = 64
+_TRIES = 2
+"""Servers, or sessions with the only one, that a kernel or model may take along before it fails."""
+
+_SAME_ARCHITECTURE = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+class RpcMeasurer:
+    """Builds kernels here and runs them on all servers that have one key, at the same time.
+
+    Kernels take turns on each server. A process of its own talks to each server, so that one that
+    hangs costs a process. What a server did not answer is tried on another one; a server that
+    fails again and again is set aside. Where none is left, the kernels not yet measured become
+    failures of the stage ``lost``.
+
+    Args:
+        target: LLVM target of the board.
+        tracker: knows the servers.
+        linker: compiler driver that links for the board; this machine's linker by default.
+        executor: runs the builds; processes of this machine by default. It is not shut down.
+        builders: number of those processes; all processors by default.
+        build_timeout: seconds that one build may take.
+        run_timeout: seconds that one kernel may run without a sign of life.
+        model_timeout: the same for a whole model, its upload included.
+        server_timeout: seconds to wait for a server that is free.
+        repeats: how long each kernel is run.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        tracker: Tracker,
+        *,
+        linker: str | None = None,
+        executor: Executor | None = None,
+        builders: int | None = None,
+        build_timeout: float = 60.0,
+        run_timeout: float = 20.0,
+        model_timeout: float = 600.0,
+        server_timeout: float = 120.0,
+        repeats: Repeats | None = None,
+    ) -> None:
+        self._repeats = repeats or Repeats()
+        self._servers = Servers(tracker, server_timeout)
+        self._builder = KernelBuilder(
+            target, linker=linker, executor=executor, builders=builders, timeout=build_timeout
+        )
+        self._run_timeout, self._model_timeout = run_timeout, model_timeout
+        self._kernel_runners = _runners(run_timeout)
+        self._model_runners = _runners(model_timeout)
+
+    @property
+    def unit(self) -> str:
+        """``seconds``, on the servers' clocks."""
+        return "seconds"
+
+    def build(self, modules: Sequence[tvm.IRModule]) -> list[Artifact | Failure]:
+        """Compile scheduled modules to shared libraries for the board."""
+        return self._builder.build(modules)
+
+    def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
+        """Measure kernels on all servers that are free."""
+        return _Runs(self._servers, self._kernel_runners, self._repeats, self._run_timeout).run(
+            artifacts
+        )
+
+    def run_model(self, library: Path, inputs: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
+        """Outputs of a model for every input; see :class:`~tvm_prune.measurement.ModelRunner`."""
+        outputs: list[list[Array]] = self._on_a_server(
+            rpc_jobs.run_model, str(library), [dict(arrays) for arrays in inputs]
+        )
+        return outputs
+
+    def time_models(
+        self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15
+    ) -> list[Measurement]:
+        """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`."""
+        samples = self._on_a_server(
+            rpc_jobs.time_models,
+            [str(library) for library in libraries],
+            dict(inputs),
+            rounds,
+            self._repeats,
+        )
+        return [Measurement(tuple(taken), self.unit) for taken in samples]
+
+    def close(self) -> None:
+        """Stop all processes, which ends their sessions, and delete all artifacts."""
+        self._builder.close()
+        self._kernel_runners.close()
+        self._model_runners.close()
+
+    def _on_a_server(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Result of a job about whole models, on another server where the first one fails."""
+        cause = ""
+        for _ in range(_TRIES):
+            self._servers.usable()
+            self._model_runners.start(1)
+            [server] = self._servers.acquire(1)
+            job = (server, 2 * self._model_timeout, *arguments)
+            [result] = self._model_runners.map(function, [job])
+            if isinstance(result, Refused):
+                raise MeasureError(f"the model does not run: {result.cause}")
+            if not isinstance(result, Failed):
+                self._servers.trust(server)
+                return result
+            cause = f"{server.name}: {result.cause}"
+            self._servers.blame(server, result.cause)
+        raise MeasureError(f"the model does not run on the board: {cause}")
+
+
+class _Runs:
+    """The measuring of some kernels, until each one has an outcome."""
+
+    def __init__(
+        self, servers: Servers, runners: WorkerPool, repeats: Repeats, timeout: float
+    ) -> None:
+        self._servers = servers
+        self._runners = runners
+        self._repeats = repeats
+        self._timeout = timeout
+        self._outcomes: dict[int, Measurement | Failure] = {}
+        self._fatal: dict[int, list[str]] = {}
+        """Servers whose sessions ended while a kernel ran, by kernel."""
+
+    def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
+        """Measure all; those that no server is left for are lost."""
+        indices = range(len(artifacts))
+        try:
+            while left := [index for index in indices if index not in self._outcomes]:
+                self._round(artifacts, left)
+        except MeasureError as error:
+            return [self._outcomes.get(index, Failure(LOST, str(error))) for index in indices]
+        return [self._outcomes[index] for index in indices]
+
+    def _round(self, artifacts: Sequence[Artifact], left: Sequence[int]) -> None:
+        """Give every free server its share of the kernels, and wait for all of them.
+
+        Kernels that have cost a session come last, each in a session of its own.
+        """
+        fresh = [index for index in left if index not in self._fatal]
+        # A server that waits for us too long takes its offer back: we have to be ready first.
+        self._runners.start(min(self._servers.usable(), len(fresh or left)))
+        servers = self._servers.acquire(len(fresh or left), self._fatal.get(left[0], ()))
+        count = len(servers)
+        shares = [fresh[k::count] for k in range(count)] if fresh else [[i] for i in left[:count]]
+        jobs = []
+        for position, (server, share) in enumerate(zip(servers, shares, strict=True)):
+            first = next(batches([artifacts[index].arguments for index in share]))
+            shares[position] = share = share[: len(first)]
+            kernels = [(str(artifacts[i].path), artifacts[i].arguments) for i in share]
+            jobs.append((server, self._timeout * (len(share) + 1), kernels, self._repeats))
+        results = self._runners.map(rpc_jobs.run_kernels, jobs)
+        for server, share, result in zip(servers, shares, results, strict=True):
+            self._learn(server, share, result)
+
+    def _learn(
+        self, server: Server, share: Sequence[int], result: list[list[float] | Failed] | Failed
+    ) -> None:
+        """Keep what a session gave; where it broke, the kernel that ran then is suspect."""
+        if not isinstance(result, Failed):
+            self._servers.trust(server)
+            self._outcomes |= dict(zip(share, map(_outcome, result), strict=True))
+            return
+        self._servers.blame(server, result.cause)
+        if result.at is None:
+            return
+        suspect = share[result.at]
+        self._fatal.setdefault(suspect, []).append(server.name)
+        if len(self._fatal[suspect]) >= _TRIES:
+            names = ", ".join(self._fatal[suspect])
+            self._outcomes[suspect] = Failure("run", f"{result.cause} (tried on {names})")
+
+
+def open_rpc_board(board: Board, executor: Executor | None, tracker: str | None) -> RpcMeasurer:
+    """A measurer for a board that is reached through a tracker.
+
+    Raises:
+        BoardError: if there is no tracker's address, or no linker for the board.
+    """
+    triple = str(board.target.get("mtriple", platform.machine()))
+    tracker_of_key = find_tracker(tracker or board.tracker, str(board.key))
+    if board.linker is None and _architecture(triple) != _architecture(platform.machine()):
+        raise BoardError(
+            f"Board '{board.name}' needs a linker for {triple}: name a cross compiler as `linker` "
+            "in the [toolchain] table of its file, for example aarch64-linux-gnu-g++."
+        )
+    return RpcMeasurer(
+        board.tvm_target(),
+        tracker_of_key,
+        linker=board.linker,
+        executor=executor,
+        repeats=Repeats(samples=board.repeats),
+    )
+
+
+def count_servers(board: Board) -> int:
+    """Number of servers that have a board's key, free or not.
+
+    Raises:
+        BoardError: if there is no tracker's address.
+        MeasureError: if the tracker does not answer.
+    """
+    return len(find_tracker(board.tracker, str(board.key)).servers())
+
+
+def _architecture(triple: str) -> str:
+    name = triple.split("-")[0].lower()
+    return _SAME_ARCHITECTURE.get(name, name)
+
+
+def _runners(timeout: float) -> WorkerPool:
+    """A process for each server; they start when there is a server for them."""
+    return WorkerPool(_MOST_SERVERS, timeout=timeout, imports=("tvm_prune.measure.rpc_jobs",))
+
+
+def _outcome(result: list[float] | Failed) -> Measurement | Failure:
+    if isinstance(result, Failed):
+        return Failure("run", result.cause)
+    return Measurement(tuple(result), "seconds")

@@ -1,0 +1,171 @@
+"""What a worker does with a server: run kernels, run and time whole models, in one session.
+
+These functions run in worker processes of :mod:`tvm_prune.measure.pool` only: a server that hangs
+hangs the process that talks to it, which is killed then. They yield what they are at, so that the
+time-out is that of a step. A session ends with its job, and the server is free again.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import tvm
+
+from tvm_prune.measure.jobs import flat_tensors
+from tvm_prune.measure.pool import Failed
+from tvm_prune.measure.repeats import Repeats
+from tvm_prune.measure.tracker import Server
+from tvm_prune.measure.turns import Signature, time_in_turns
+from tvm_prune.measure.worker import describe
+from tvm_prune.measurement import Array
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A model that does not run on a server that works."""
+
+    cause: str
+
+
+def run_kernels(
+    server: Server, limit: float, kernels: Sequence[tuple[str, Signature]], repeats: Repeats
+) -> Generator[int, None, list[list[float] | Failed]]:
+    """Run kernels on a server; see :func:`~tvm_prune.measure.turns.time_in_turns`.
+
+    Args:
+        server: from the tracker, for this session only.
+        limit: seconds after which the server ends the session by itself.
+        kernels: path of each library on this machine, and the kernel's arguments.
+        repeats: how often to run each.
+    """
+    session = _connect(server, limit)
+    names = {path: f"{number}.so" for number, (path, _) in enumerate(kernels)}
+
+    def load(path: str) -> Any:
+        session.upload(path, names[path])
+        return session.load_module(names[path])
+
+    ping = functools.partial(_ping, session)
+    return _released(time_in_turns(kernels, load, session.cpu(), repeats, ping))
+
+
+def run_model(
+    server: Server, limit: float, library: str, inputs: Sequence[Mapping[str, Array]]
+) -> Generator[int, None, list[list[Array]] | Refused]:
+    """Outputs of a Relax executable for each of `inputs`, nested tuples flattened."""
+    return _released(_run_model(server, limit, library, inputs))
+
+
+def _run_model(
+    server: Server, limit: float, library: str, inputs: Sequence[Mapping[str, Array]]
+) -> Generator[int, None, list[list[Array]] | Refused]:
+    yield 0
+    session = _connect(server, limit)
+    try:
+        machine, names = _load_model(session, library, "model.so")
+        outputs = []
+        for step, arrays in enumerate(inputs, start=1):
+            yield step
+            _bind(machine, names, arrays, session.cpu())
+            machine.invoke_stateful("main")
+            tensors = flat_tensors(machine.get_outputs("main"))
+            outputs.append([tensor.numpy() for tensor in tensors])
+        return outputs
+    except Exception as error:
+        _ping(session)
+        return Refused(describe(error))
+
+
+def time_models(
+    server: Server,
+    limit: float,
+    libraries: Sequence[str],
+    inputs: Mapping[str, Array],
+    rounds: int,
+    repeats: Repeats,
+) -> Generator[int, None, list[list[float]] | Refused]:
+    """Seconds per call of several Relax executables that take turns: `rounds` samples of each."""
+    return _released(_time_models(server, limit, libraries, inputs, rounds, repeats))
+
+
+def _time_models(
+    server: Server,
+    limit: float,
+    libraries: Sequence[str],
+    inputs: Mapping[str, Array],
+    rounds: int,
+    repeats: Repeats,
+) -> Generator[int, None, list[list[float]] | Refused]:
+    yield 0
+    session = _connect(server, limit)
+    try:
+        calls = []
+        for step, library in enumerate(libraries, start=1):
+            yield step
+            machine, names = _load_model(session, library, f"model-{step}.so")
+            _bind(machine, names, inputs, session.cpu())
+            seconds = _timer(machine, session.cpu(), 1)()
+            calls.append(_timer(machine, session.cpu(), repeats.plan(seconds)[0]))
+        samples: list[list[float]] = [[] for _ in calls]
+        for _ in range(rounds):
+            for step, (call, taken) in enumerate(zip(calls, samples, strict=True), start=1):
+                yield step
+                taken.append(call())
+        return samples
+    except Exception as error:
+        _ping(session)
+        return Refused(describe(error))
+
+
+def _released(steps: Generator[int, None, Result]) -> Generator[int, None, Result]:
+    """Run a session's steps, and end the session: objects of TVM's hold it in cycles."""
+    result = yield from steps
+    gc.collect()
+    return result
+
+
+def _connect(server: Server, limit: float) -> Any:
+    from tvm import rpc
+
+    return rpc.connect(server.host, server.port, server.matchkey, session_timeout=limit)
+
+
+def _ping(session: Any) -> None:
+    """Raises where the session is dead: then what failed in it failed for that reason."""
+    session.get_function("tvm.rpc.server.upload")
+
+
+def _load_model(session: Any, library: str, name: str) -> tuple[Any, list[str]]:
+    """The virtual machine of an executable, uploaded as `name`, and its ``main``'s parameters.
+
+    No two of a session may have one name: the server would overwrite what it has mapped.
+    """
+    from tvm import relax
+
+    session.upload(library, name)
+    machine = relax.VirtualMachine(session.load_module(name), session.cpu())
+    count = machine._get_function_arity("main")
+    return machine, [machine._get_function_param_name("main", index) for index in range(count)]
+
+
+def _bind(machine: Any, names: Sequence[str], arrays: Mapping[str, Array], device: Any) -> None:
+    """Send the inputs of the next calls."""
+    if set(names) != set(arrays):
+        raise ValueError(f"the model takes {sorted(names)}, not {sorted(arrays)}")
+    machine.set_input(
+        "main",
+        *(tvm.runtime.tensor(np.ascontiguousarray(arrays[name]), device) for name in names),
+    )
+
+
+def _timer(machine: Any, device: Any, number: int) -> Callable[[], float]:
+    """Mean seconds of `number` calls, on the server's own clock, after a first call."""
+    evaluate = machine.time_evaluator("invoke_stateful", device, number=number, repeat=1)
+    return lambda: float(evaluate("main").results[0])

@@ -1,0 +1,144 @@
+"""Ask a TVM RPC tracker for servers, with time-outs on everything.
+
+TVM's own client waits for ever, for a tracker that hangs as for a server that never becomes free,
+and does not tell which server it was given.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.rpc import base
+
+from tvm_prune.errors import BoardError, MeasureError
+
+_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that a tracker gave us for one session.
+
+    Attributes:
+        host: where it listens.
+        port: where it listens.
+        matchkey: what it wants to hear.
+    """
+
+    host: str
+    port: int
+    matchkey: str
+
+    @property
+    def name(self) -> str:
+        """``HOST:PORT``."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """A tracker, and the key of the servers that we want.
+
+    Attributes:
+        host: where it listens.
+        port: where it listens.
+        key: what the servers call themselves.
+    """
+
+    host: str
+    port: int
+    key: str
+
+    @property
+    def name(self) -> str:
+        """``HOST:PORT``."""
+        return f"{self.host}:{self.port}"
+
+    def servers(self) -> list[str]:
+        """Names of the servers that have the key, free or not.
+
+        Raises:
+            MeasureError: if the tracker does not answer.
+        """
+        try:
+            with self._connect() as connection:
+                _, summary = _ask(connection, [base.TrackerCode.SUMMARY])
+        except OSError as error:
+            raise self._silent(error) from error
+        infos = [each for each in summary["server_info"] if each["key"] == f"server:{self.key}"]
+        return ["{}:{}".format(*info["addr"]) for info in infos]
+
+    def request(self, patience: float) -> Server | None:
+        """A server that nobody else uses, or None where none is free for `patience` seconds.
+
+        Raises:
+            MeasureError: if the tracker does not answer.
+        """
+        try:
+            with self._connect() as connection:
+                connection.settimeout(patience)
+                code, given = _ask(connection, [base.TrackerCode.REQUEST, self.key, "", 1])
+        except TimeoutError:
+            return None
+        except OSError as error:
+            raise self._silent(error) from error
+        if code != base.TrackerCode.SUCCESS:
+            raise MeasureError(f"The tracker {self.name} refuses a request: {given}.")
+        host, port, matchkey = given
+        return Server(host, port, matchkey)
+
+    def _connect(self) -> socket.socket:
+        try:
+            connection = socket.create_connection((self.host, self.port), timeout=_TIMEOUT)
+            connection.sendall(struct.pack("<i", base.RPC_TRACKER_MAGIC))
+            [magic] = struct.unpack("<i", base.recvall(connection, 4))
+        except TimeoutError as error:
+            raise self._silent(error) from error
+        if magic != base.RPC_TRACKER_MAGIC:
+            connection.close()
+            raise MeasureError(f"What answers at {self.name} is not a TVM RPC tracker.")
+        return connection
+
+    def _silent(self, error: OSError) -> MeasureError:
+        return MeasureError(
+            f"The tracker {self.name} does not answer ({error}); what was measured is kept. Start "
+            "it with `python -m tvm.exec.rpc_tracker`, and run the same command to go on."
+        )
+
+
+def find_tracker(address: str | None, key: str) -> Tracker:
+    """The tracker at an address, or the one that TVM's environment variables name.
+
+    Args:
+        address: ``HOST:PORT``; ``TVM_TRACKER_HOST`` and ``TVM_TRACKER_PORT`` where it is None.
+        key: what the servers call themselves.
+
+    Raises:
+        BoardError: if there is no address, or it cannot be read.
+    """
+    if address is None:
+        host, port = (os.environ.get(f"TVM_TRACKER_{part}", "") for part in ("HOST", "PORT"))
+        if not host:
+            raise BoardError(
+                f"The board with the key '{key}' needs a tracker: give --tracker HOST:PORT, "
+                "`tracker` in the [rpc] table of its file, or TVM_TRACKER_HOST and "
+                "TVM_TRACKER_PORT in the environment."
+            )
+        address = f"{host}:{port}"
+    host, _, text = address.rpartition(":")
+    if not host or not text.isdigit() or not 0 < int(text) < 1 << 16:
+        raise BoardError(
+            f"Cannot read the tracker's address '{address}'; write HOST:PORT, for example "
+            "192.0.2.10:9190."
+        )
+    return Tracker(host.strip("[]"), int(text), key)
+
+
+def _ask(connection: socket.socket, question: list[Any]) -> tuple[int, Any]:
+    base.sendjson(connection, question)
+    code, answer = base.recvjson(connection)
+    return code, answer

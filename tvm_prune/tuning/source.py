@@ -1,0 +1,118 @@
+"""Where the schedules of a kernel come from, at whatever width it is wanted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from tvm.s_tir import Schedule
+from tvm.target import Target
+
+from tvm_prune.errors import TransferError
+from tvm_prune.tuning.database import best_record
+from tvm_prune.tuning.default import default_schedule
+from tvm_prune.tuning.kernels import Workload
+from tvm_prune.tuning.library import TraceLibrary
+from tvm_prune.tuning.traces import trace_to_json
+from tvm_prune.tuning.transfer import transfer
+from tvm_prune.tuning.variants import variants
+
+NEAREST = 3
+"""Kernels of other extents whose traces are tried."""
+
+MOST_VARIANTS = 10
+
+
+@dataclass(frozen=True)
+class ScheduleSource:
+    """Schedules one kernel at any extents, without measuring.
+
+    Attributes:
+        key: stands for everything that the choice depends on.
+        trace: tuned for this kernel at other extents, or else for the kernel nearest to it; None
+            where there is neither.
+        is_own: whether it was tuned for this very kernel.
+        library: tuned traces of other kernels, and the ranker that tells which of several
+            schedules is the fastest; without a ranker, the first one is.
+    """
+
+    key: str
+    trace: Any | None = None
+    is_own: bool = True
+    library: TraceLibrary = field(default_factory=TraceLibrary)
+
+    def schedule(self, workload: Workload, target: Target) -> Schedule:
+        """Schedule the kernel at the extents of `workload`.
+
+        Raises:
+            TuningError: if there is no valid schedule at all.
+        """
+        return self.offers(workload, target)[0]
+
+    def plain(self, workload: Workload, target: Target) -> Schedule:
+        """The schedule that the source's own trace gives with perfect tilings, or the default one.
+
+        Unlike what :meth:`schedule` chooses, its loops follow from those of other extents.
+
+        Raises:
+            TuningError: if there is no valid schedule at all.
+        """
+        if self.trace is not None:
+            try:
+                return transfer(self.trace, workload, target)
+            except TransferError:
+                pass
+        return default_schedule(workload, target)
+
+    def offers(self, workload: Workload, target: Target) -> list[Schedule]:
+        """The schedules to choose from, the most promising one first.
+
+        Where the kernel's own trace keeps all of its inner tile sizes, it is the only one: nothing
+        that matters to the processor has changed since it was tuned.
+
+        Raises:
+            TuningError: if there is no valid schedule at all.
+        """
+        offered: list[Schedule] = []
+        own = [] if self.trace is None else [self.trace]
+        for schedule, as_tuned in variants(own, workload, target):
+            if as_tuned and self.is_own and not offered:
+                return [schedule]
+            offered.append(schedule)
+        borrowed = self.library.nearest(workload, target, NEAREST)
+        for schedule, _ in islice(
+            variants(borrowed, workload, target), MOST_VARIANTS - len(offered)
+        ):
+            offered.append(schedule)
+        if not offered:
+            return [default_schedule(workload, target)]
+        if self.library.ranker is None:
+            return offered
+        order = self.library.ranker.order(offered, target)
+        return [offered[position] for position in order]
+
+
+def find_source(
+    workload: Workload, target: Target, databases: Sequence[Any], library: TraceLibrary
+) -> ScheduleSource:
+    """The source of a kernel: its own tuned trace, and those of the nearest kernels.
+
+    Args:
+        workload: an unscheduled kernel.
+        target: what to compile for.
+        databases: what this machine has tuned.
+        library: tuned traces of other kernels.
+    """
+    records = (best_record(database, workload, target) for database in databases)
+    own = next((record.trace for record in records if record is not None), None)
+    trace = next(iter([own] if own is not None else library.nearest(workload, target, 1)), None)
+    if trace is None:
+        return ScheduleSource("default")
+    return ScheduleSource(_digest(trace, library), trace, own is not None, library)
+
+
+def _digest(trace: Any, library: TraceLibrary) -> str:
+    return hashlib.sha256(f"{trace_to_json(trace)}\n{library.key}".encode()).hexdigest()[:16]

@@ -1,0 +1,80 @@
+"""The schedules that tuned traces offer for a kernel at new extents, before one is chosen.
+
+Each trace is tried as it is, with perfect tilings, and where a channel loop does not tile like the
+one that the trace was tuned for, with that loop rounded up to extents that do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tvm.s_tir import Schedule
+from tvm.target import Target
+
+from tvm_prune.errors import TransferError
+from tvm_prune.tuning.kernels import Workload
+from tvm_prune.tuning.padding import paddable_loops, padded
+from tvm_prune.tuning.tiling import closest_tiling
+from tvm_prune.tuning.traces import tile_slots
+from tvm_prune.tuning.transfer import transfer
+
+ROUND_STEPS = (4, 8, 16, 32)
+MOST_WASTE = 0.34
+"""Share of the work that a padded loop may add."""
+
+_LEVELS = 4
+"""Levels of a spatial loop's tiling; those of a reduction are two."""
+
+
+def variants(
+    traces: Sequence[Any], workload: Workload, target: Target
+) -> Iterator[tuple[Schedule, bool]]:
+    """Schedules of a workload, those of the first trace first.
+
+    Args:
+        traces: tuned for kernels of the same structure.
+        workload: the kernel at the extents that are wanted.
+        target: the target that the traces were tuned for.
+
+    Yields:
+        A schedule, and whether it keeps all inner tile sizes of its trace: such a one is as good
+        as the trace itself.
+    """
+    for trace in traces:
+        try:
+            schedule = transfer(trace, workload, target)
+        except TransferError:
+            continue
+        yield schedule, _inner(trace) == _inner(schedule.trace)
+        for block, loop, extent in paddings(trace, workload):
+            try:
+                yield transfer(trace, padded(workload, block, loop, extent), target), False
+            except TransferError:
+                continue
+
+
+def paddings(trace: Any, workload: Workload) -> Iterator[tuple[str, int, int]]:
+    """Loops that a trace cannot tile as it did, and the rounder extents to try for each.
+
+    Yields:
+        Block, index of the loop, and its new extent; smaller extents first.
+    """
+    tiled = {(slot.block, slot.loop): slot.factors for slot in tile_slots(trace)}
+    for (block, loop), extent in paddable_loops(workload).items():
+        factors = tiled.get((block, loop), ())
+        if len(factors) == _LEVELS and closest_tiling(extent, factors)[1:] != factors[1:]:
+            for rounder in rounder_extents(extent, math.prod(factors[1:])):
+                yield block, loop, rounder
+
+
+def rounder_extents(extent: int, inner: int) -> list[int]:
+    """Larger extents that tile well, ascending: multiples of `inner` and of powers of two."""
+    steps = {inner, *ROUND_STEPS} - {1}
+    rounder = {math.ceil(extent / step) * step for step in steps} - {extent}
+    return sorted(each for each in rounder if each <= (1 + MOST_WASTE) * extent)
+
+
+def _inner(trace: Any) -> list[tuple[int, ...]]:
+    return [slot.factors[1:] for slot in tile_slots(trace)]
