@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tvm_prune.board import cpu_name
+from tvm_prune.machine import cpu_name
 
 _FOLDER = Path(__file__).parent / "results"
 _PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "onnxruntime", "scipy", "xgboost")
 
 
 def write_results(
-    name: str, figures: Mapping[str, float], rows: Sequence[Mapping[str, Any]]
+    name: str,
+    figures: Mapping[str, float],
+    rows: Sequence[Mapping[str, Any]],
+    path: Path | None = None,
 ) -> Path:
     """Write ``benchmarks/results/NAME.json`` with date, versions and machine.
 
@@ -26,12 +29,13 @@ def write_results(
         name: name of the benchmark's module.
         figures: the summary, flat, by snake_case name.
         rows: everything behind the figures, enough to recompute them; failures included.
+        path: another file to write, for a run that is not worth keeping.
 
     Returns:
         The file written.
     """
-    _FOLDER.mkdir(exist_ok=True)
-    path = _FOLDER / f"{name}.json"
+    path = path or _FOLDER / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "name": name,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

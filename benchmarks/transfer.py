@@ -1,9 +1,13 @@
-"""What a transferred schedule is worth: against tuning afresh at the same widths.
+"""What a schedule without any tuning trial is worth: against tuning afresh at the same widths.
 
-Three convolutions of the example network are tuned, then each is wanted at three random widths.
-A transferred schedule and a fresh tune of as many trials as the original had compete there: the
-time to get the schedule, and the speed of the kernel. Both kernels are measured in one run, in
-turns.
+Kernels of ResNet-18 and MobileNetV2 are tuned at their dense widths; each is then wanted at pruned
+widths: one choice as the product samples them (mostly multiples of 4 to 16), one of any integers.
+Three schedules compete there, each measured in turns with the others:
+
+- transferred: from the dense kernel's trace, as ``tvm-prune`` does it, with no trial;
+- from seeds: from the seed traces that come with the package only, as if this machine had never
+  tuned anything;
+- fresh: a search of as many trials as the dense kernel got, from nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,143 +26,206 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.results_file import write_results
+from benchmarks.torchvision_zoo import exported
 from benchmarks.workloads import host_target
 from tvm_prune.channels import find_channels, width_limits
 from tvm_prune.compilation import Compilation
 from tvm_prune.errors import PruneError
 from tvm_prune.frontend import load
 from tvm_prune.importance import Context, score_units
+from tvm_prune.latency import Widths, sample_widths
 from tvm_prune.measure import LocalMeasurer
 from tvm_prune.measurement import Artifact, Measurement, Measurer
-from tvm_prune.tuning import Workload, open_database, transfer, tune, tuned_trace
+from tvm_prune.tuning import (
+    TraceLibrary,
+    Workload,
+    find_source,
+    open_database,
+    seed_library,
+    transfer,
+    tune,
+    tuned_trace,
+)
 
-_MODEL = Path(__file__).parent.parent / "examples" / "fashion_resnet8.onnx"
-_KERNELS = (1, 5, 8)
-"""Positions of 3x3 convolutions among the network's kernel calls, one in each stage."""
-_WIDTHS_PER_KERNEL = 3
+_KERNELS: Mapping[str, Sequence[int]] = {
+    "resnet18": (2, 6, 8, 14, 17, 18),
+    "mobilenet_v2": (4, 6, 8, 13, 20, 33),
+}
+"""Positions of kernels in each network's program: 3x3, strided, residual, 1x1 and depthwise."""
+
 _NARROWEST = 0.25
 _SEED = 0
 _TURNS = 5
+_SIDES = ("transferred", "seeds", "fresh")
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What every comparison needs."""
+
+    target: Any
+    measurer: Measurer
+    trials: int
+    seeds: TraceLibrary
 
 
 def main() -> None:
     """Tune, transfer, compare; print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=64)
-    trials = parser.parse_args().trials
+    parser.add_argument("--models", type=Path, default=Path("models"), help="torchvision as ONNX")
+    parser.add_argument("--kernels", type=int, default=6, help="of each network")
+    parser.add_argument("--output", type=Path, help="write the results here instead")
+    options = parser.parse_args()
     target = host_target()
-    network = _network(target)
     measurer = LocalMeasurer(target)
-    generator = random.Random(_SEED)
-    rows = []
+    rows: list[dict[str, Any]] = []
     try:
-        for position in _KERNELS:
-            dense = network.kernel_calls(network.dense)[position].workload
-            trace, seconds = _tuned(dense, target, measurer, trials)
-            print(f"{_channels(dense)}: tuned in {seconds:.0f} s", flush=True)
-            for _ in range(_WIDTHS_PER_KERNEL):
-                widths = tuple(_narrower(generator, width) for width in network.dense)
-                workload = network.kernel_calls(widths)[position].workload
-                row: dict[str, Any] = {"tuned": _channels(dense), "widths": _channels(workload)}
-                try:
-                    row |= _compare(trace, workload, target, measurer, trials)
-                except PruneError as error:
-                    row |= {"failure": str(error)}
-                rows.append(row)
+        bench = _Bench(target, measurer, options.trials, seed_library(target))
+        for name, positions in _KERNELS.items():
+            network = _network(exported(name, options.models), target)
+            for position in positions[: options.kernels]:
+                for row in _compare_kernel(bench, network, position):
+                    rows.append({"network": name, "kernel": position, **row})
+                    print(rows[-1]["widths"], _summary(rows[-1]), flush=True)
     finally:
         measurer.close()
-    write_results("transfer", _figures(rows), rows)
+    write_results("transfer", _figures(rows), rows, options.output)
     _print(rows)
 
 
-def _network(target: Any) -> Compilation:
-    """The example network, to be lowered at any widths."""
-    model = load(_MODEL)
+def _network(path: Path, target: Any) -> Compilation:
+    """A network, to be lowered at any widths."""
+    model = load(path)
     channels = find_channels(model.module)
     scores = score_units(Context(channels, model.parameters), "l2")
     return Compilation(model, channels, scores, width_limits(channels), target)
 
 
-def _channels(workload: Workload) -> list[int]:
-    """Input and output channels of a convolution, read off its weight."""
-    _, (outputs, inputs, *_) = workload.arguments[1]
-    return [inputs, outputs]
-
-
-def _tuned(workload: Workload, target: Any, measurer: Measurer, trials: int) -> tuple[Any, float]:
-    """Trace of a fresh tune, and the seconds it took."""
+def _compare_kernel(bench: _Bench, network: Compilation, position: int) -> Iterator[dict[str, Any]]:
+    """Tune a dense kernel, and compare at each choice of pruned widths."""
+    dense = network.kernel_calls(network.dense)[position].workload
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        database = open_database(Path(folder))
-        tune({workload: 1.0}, target, measurer, database, trials_per_kernel=trials, seed=_SEED)
-        return tuned_trace(database, workload, target), time.perf_counter() - start
+        database, seconds = _tuned(bench, dense, Path(folder))
+        print(f"{_channels(dense)}: tuned in {seconds:.0f} s", flush=True)
+        for kind, widths in _pruned_widths(network, position):
+            workload = network.kernel_calls(widths)[position].workload
+            row = {"choice": kind, "tuned": _channels(dense), "widths": _channels(workload)}
+            try:
+                yield row | _compare(bench, dense, database, workload)
+            except PruneError as error:
+                yield row | {"failure": str(error)}
 
 
-def _narrower(generator: random.Random, width: int) -> int:
-    """A random width up to `width`; any integer, not only round ones."""
-    return generator.randint(int(_NARROWEST * width), width)
+def _pruned_widths(network: Compilation, position: int) -> list[tuple[str, Widths]]:
+    """One choice as the product samples them, and one of any integers."""
+    generator = random.Random(_SEED + position)
+    anything = tuple(
+        generator.randint(max(1, int(_NARROWEST * width)), width) for width in network.dense
+    )
+    sampled = next(sample_widths(network.limits, _SEED + position))
+    return [("sampled", sampled), ("any", anything)]
 
 
-def _compare(
-    trace: Any, workload: Workload, target: Any, measurer: Measurer, trials: int
-) -> dict[str, Any]:
-    """Transferred against freshly tuned for one pruned kernel."""
+def _channels(workload: Workload) -> list[int]:
+    """Input and output channels of a convolution, read off its data and its result."""
+    return [workload.arguments[0][1][1], workload.arguments[-1][1][1]]
+
+
+def _tuned(bench: _Bench, workload: Workload, folder: Path) -> tuple[Any, float]:
+    """Database with a fresh tune, and the seconds that took."""
     start = time.perf_counter()
-    transferred = transfer(trace, workload, target)
+    database = open_database(folder)
+    tune(
+        {workload: 1.0}, bench.target, bench.measurer, database,
+        trials_per_kernel=bench.trials, seed=_SEED,
+    )  # fmt: skip
+    return database, time.perf_counter() - start
+
+
+def _compare(bench: _Bench, dense: Workload, database: Any, workload: Workload) -> dict[str, Any]:
+    """Transferred, from seeds and freshly tuned, for one pruned kernel."""
+    target = bench.target
+    source = find_source(dense, target, [database], bench.seeds)
+    start = time.perf_counter()
+    transferred = source.schedule(workload, target)
     transfer_seconds = time.perf_counter() - start
-    fresh, tune_seconds = _tuned(workload, target, measurer, trials)
-    schedules = [transferred, transfer(fresh, workload, target)]
+    from_seeds = find_source(workload, target, [], bench.seeds).schedule(workload, target)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh_database, tune_seconds = _tuned(bench, workload, Path(folder))
+        fresh = transfer(tuned_trace(fresh_database, workload, target), workload, target)
+    samples = _measured_in_turns(bench.measurer, [transferred, from_seeds, fresh])
+    latency = {name: statistics.median(taken) for name, taken in zip(_SIDES, samples, strict=True)}
+    return {
+        "transfer_seconds": transfer_seconds,
+        "tune_seconds": tune_seconds,
+        "time_ratio": transfer_seconds / tune_seconds,
+        **{f"{name}_latency": latency[name] for name in _SIDES},
+        **{f"{name}_samples": taken for name, taken in zip(_SIDES, samples, strict=True)},
+        "speed_ratio": latency["fresh"] / latency["transferred"],
+        "seeds_speed_ratio": latency["fresh"] / latency["seeds"],
+    }
+
+
+def _measured_in_turns(measurer: Measurer, schedules: Sequence[Any]) -> list[list[float]]:
     built = measurer.build([schedule.mod for schedule in schedules])
     artifacts = [artifact for artifact in built if isinstance(artifact, Artifact)]
-    samples: list[list[float]] = [[], []]
+    assert len(artifacts) == len(schedules), built
+    samples: list[list[float]] = [[] for _ in schedules]
     for _ in range(_TURNS):
         for taken, measured in zip(samples, measurer.run(artifacts), strict=True):
             assert isinstance(measured, Measurement), measured
             taken.extend(measured.samples)
-    transferred_latency, fresh_latency = map(statistics.median, samples)
-    return {
-        "transfer_seconds": transfer_seconds,
-        "tune_seconds": tune_seconds,
-        "transferred_latency": transferred_latency,
-        "fresh_latency": fresh_latency,
-        "transferred_samples": samples[0],
-        "fresh_samples": samples[1],
-        "speed_ratio": fresh_latency / transferred_latency,
-        "time_ratio": transfer_seconds / tune_seconds,
-    }
+    return samples
 
 
-def _figures(rows: list[dict[str, Any]]) -> dict[str, float]:
+def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Medians over all widths; a speed ratio of 1 is as fast as tuned afresh."""
     compared = [row for row in rows if "failure" not in row]
+    figures = {"pairs": float(len(compared)), "failed": float(len(rows) - len(compared))}
     if not compared:
-        return {"failed": float(len(rows))}
+        return figures
+    for kind in ("sampled", "any"):
+        ratios = [row["speed_ratio"] for row in compared if row["choice"] == kind]
+        if ratios:
+            figures[f"{kind}_speed_ratio_median"] = statistics.median(ratios)
     return {
         "speed_ratio_median": statistics.median(row["speed_ratio"] for row in compared),
         "speed_ratio_worst": min(row["speed_ratio"] for row in compared),
         "time_ratio_median": statistics.median(row["time_ratio"] for row in compared),
-        "failed": float(len(rows) - len(compared)),
+        "seeds_speed_ratio_median": statistics.median(r["seeds_speed_ratio"] for r in compared),
+        **figures,
     }
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _summary(row: Mapping[str, Any]) -> str:
+    if "failure" in row:
+        return str(row["failure"])
+    return f"speed {row['speed_ratio']:.2f}, from seeds {row['seeds_speed_ratio']:.2f}"
+
+
+def _print(rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(title="schedules at other widths")
-    headings = ("tuned", "widths", "transfer s", "tune s", "transferred us", "tuned us", "speed")
+    headings = (
+        "network", "tuned", "widths", "transfer s", "tune s", "transferred us", "seeds us",
+        "fresh us", "speed", "seeds' speed",
+    )  # fmt: skip
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in rows:
         tuned, widths = (" to ".join(map(str, row[name])) for name in ("tuned", "widths"))
         if "failure" in row:
-            table.add_row(tuned, widths, row["failure"])
+            table.add_row(row["network"], tuned, widths, row["failure"])
             continue
         table.add_row(
+            row["network"],
             tuned,
             widths,
             f"{row['transfer_seconds']:.3f}",
             f"{row['tune_seconds']:.1f}",
-            f"{row['transferred_latency'] * 1e6:.0f}",
-            f"{row['fresh_latency'] * 1e6:.0f}",
+            *(f"{row[f'{name}_latency'] * 1e6:.0f}" for name in _SIDES),
             f"{row['speed_ratio']:.2f}",
+            f"{row['seeds_speed_ratio']:.2f}",
         )
     Console().print(table)
     for name, figure in _figures(rows).items():
