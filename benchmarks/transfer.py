@@ -54,7 +54,7 @@ _KERNELS: Mapping[str, Sequence[int]] = {
 """Positions of kernels in each network's program: 3x3, strided, residual, 1x1 and depthwise."""
 
 _NARROWEST = 0.25
-_SEED = 0
+_SEED = 1
 _TURNS = 5
 _SIDES = ("transferred", "seeds", "fresh")
 

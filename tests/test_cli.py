@@ -192,7 +192,7 @@ def test_an_error_is_one_sentence_and_exit_code_1(name: str, folder: Path) -> No
         sweep_command(points=1),
         sweep_command(latency="0.5x"),
         ["prune", "model.onnx", "--latency", "1ms", "--calibration", "data.npz"],
-        prune_command(trials=0),
+        prune_command(trials=-1),
         prune_command(samples="many"),
         prune_command(importance="l3"),
         ["boards", "extra"],

@@ -124,8 +124,9 @@ def board_options(parser: argparse.ArgumentParser) -> None:
     defaults = Settings()
     parser.add_argument("--board", default="host", help="name of a board, or a .toml file")
     parser.add_argument(
-        "--trials", type=_positive, default=defaults.trials, metavar="N",
-        help=f"candidates to measure while tuning a dense kernel (default {defaults.trials})",
+        "--trials", type=_not_negative, default=defaults.trials, metavar="N",
+        help="candidates to measure while tuning a dense kernel; 0 relies on the seed traces "
+        f"(default {defaults.trials})",
     )  # fmt: skip
     parser.add_argument(
         "--max-sparsity", type=float, default=defaults.max_sparsity, metavar="SHARE",
@@ -172,6 +173,10 @@ def _positive_number(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return value
+
+
+def _not_negative(text: str) -> int:
+    return _at_least(0, text)
 
 
 def _several(text: str) -> int:

@@ -71,7 +71,8 @@ class ScheduleSource:
         """The schedules to choose from, the most promising one first.
 
         Where the kernel's own trace keeps all of its inner tile sizes, it is the only one: nothing
-        that matters to the processor has changed since it was tuned.
+        that matters to the processor has changed since it was tuned. Elsewhere its perfect tilings
+        and its padded ones compete.
 
         Raises:
             TuningError: if there is no valid schedule at all.
@@ -82,7 +83,7 @@ class ScheduleSource:
             if as_tuned and self.is_own and not offered:
                 return [schedule]
             offered.append(schedule)
-        borrowed = self.library.nearest(workload, target, NEAREST)
+        borrowed = [] if self.is_own and offered else self._borrowed(workload, target)
         for schedule, _ in islice(
             variants(borrowed, workload, target), MOST_VARIANTS - len(offered)
         ):
@@ -94,11 +95,19 @@ class ScheduleSource:
         order = self.library.ranker.order(offered, target)
         return [offered[position] for position in order]
 
+    def _borrowed(self, workload: Workload, target: Target) -> list[Any]:
+        """Traces of the nearest kernels, for a kernel that has none of its own.
+
+        One that was tuned for this very kernel knows the board; what others offer looks better to
+        the ranker more often than it is.
+        """
+        return self.library.nearest(workload, target, NEAREST)
+
 
 def find_source(
     workload: Workload, target: Target, databases: Sequence[Any], library: TraceLibrary
 ) -> ScheduleSource:
-    """The source of a kernel: its own tuned trace, and those of the nearest kernels.
+    """The source of a kernel: its own tuned trace, or those of the nearest kernels.
 
     Args:
         workload: an unscheduled kernel.
