@@ -107,13 +107,12 @@ def find_families(
     """
     base_calls = lowering(dense)
     probes = {group: _probe(lowering, dense, group, len(base_calls)) for group in _wide(dense)}
-    slots = _SlotReader(sources, target)
     members: dict[tuple[Any, ...], list[int]] = {}
     for position, call in enumerate(base_calls):
         signature = tuple(probes[group][position].workload.key for group in probes)
         members.setdefault((call.workload.key, *signature), []).append(position)
     found = [
-        _family(positions, base_calls, probes, dense, slots, lowering)
+        _family(positions, base_calls, probes, dense, sources, target, lowering)
         for positions in members.values()
     ]
     return _checked(found, lowering, dense)
@@ -163,30 +162,17 @@ def _extents(workload: Workload) -> list[int]:
     return [extent for _, shape in workload.arguments for extent in shape]
 
 
-class _SlotReader:
-    """Slot extents of a workload under the schedule of its family."""
-
-    def __init__(self, sources: Callable[[Workload], ScheduleSource], target: Any) -> None:
-        self._sources = sources
-        self._target = target
-
-    def source(self, dense: Workload) -> ScheduleSource:
-        return self._sources(dense)
-
-    def trace(self, source: ScheduleSource, workload: Workload) -> Any:
-        return source.plain(workload, self._target).trace
-
-
 def _family(
     positions: list[int],
     base_calls: Sequence[KernelCall],
     probes: dict[int, Sequence[KernelCall]],
     dense: Widths,
-    reader: _SlotReader,
+    sources: Callable[[Workload], ScheduleSource],
+    target: Any,
     lowering: Lowering,
 ) -> Family:
     workload = base_calls[positions[0]].workload
-    source = reader.source(workload)
+    source = sources(workload)
     narrowed = {
         group: calls[positions[0]].workload
         for group, calls in probes.items()
@@ -195,9 +181,9 @@ def _family(
     groups = tuple(narrowed)
     steps = [dense[group] - dense[group] // 2 for group in groups]
     widths = np.array([dense[group] for group in groups], dtype=np.float64)
-    trace = reader.trace(source, workload)
+    trace = source.plain(workload, target).trace
     slots = tile_slots(trace)
-    traces = [reader.trace(source, other) for other in narrowed.values()]
+    traces = [source.plain(other, target).trace for other in narrowed.values()]
     lowered = LoweredKernel(lowering, dense, groups, positions[0])
     return Family(
         calls=tuple(positions),

@@ -148,25 +148,24 @@ class LatencyFitter:
     def _interval(self, table: _Table) -> Intervals:
         """Intervals that are cross-validated again where much was learned since the last time."""
         if self._intervals is None or len(table.samples) > _WORTH_CALIBRATING * self._calibrated:
-            pruned = [
-                index
-                for index, sample in enumerate(table.samples)
-                if sample.widths != self.families[sample.family].widths
-            ]
-            self._intervals = table.calibrated(np.array(pruned, dtype=np.int64))
+            self._intervals = table.calibrated(self._pruned(table))
             self._calibrated = len(table.samples)
         return self._intervals.with_points(
             [sample.family for sample in table.samples],
             [sample.kernel.row[0] for sample in table.samples],
         )
 
-    def _error_on_share(self, table: _Table, dense: Sequence[float]) -> ModelError:
+    def _pruned(self, table: _Table) -> NDArray[np.int64]:
+        """Positions of all but the dense kernels."""
         pruned = [
             index
             for index, sample in enumerate(table.samples)
             if sample.widths != self.families[sample.family].widths
         ]
-        order = np.random.default_rng(self.seed).permutation(np.array(pruned, dtype=np.int64))
+        return np.array(pruned, dtype=np.int64)
+
+    def _error_on_share(self, table: _Table, dense: Sequence[float]) -> ModelError:
+        order = np.random.default_rng(self.seed).permutation(self._pruned(table))
         count = int(len(order) * _HELD_OUT_SHARE)
         if count < _SMALLEST_SET:
             return error_on([], np.zeros(0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import tvm
 from tvm.target import Target
 
+from tvm_prune.machine import core_count
 from tvm_prune.measure import jobs
 from tvm_prune.measure.farm import Farm, Lost
 from tvm_prune.measure.pool import Failed, WorkerPool
@@ -58,7 +58,7 @@ class KernelBuilder:
         self._numbers: Iterator[int] = itertools.count()
         self._workers: Workers = (
             WorkerPool(
-                builders or os.cpu_count() or 1,
+                builders or core_count(),
                 timeout=timeout,
                 imports=("tvm_prune.measure.jobs",),
             )

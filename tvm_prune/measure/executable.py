@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from tvm_prune.errors import MeasureError
-from tvm_prune.machine import conditions
+from tvm_prune.machine import conditions, core_count
 from tvm_prune.measure import jobs
 from tvm_prune.measure.pool import Failed, WorkerPool
 from tvm_prune.measure.repeats import Repeats
@@ -90,7 +89,7 @@ def measure_interleaved(
 
 def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:
     """Result of one job in a process of its own."""
-    pool = runner_pool(threads or os.cpu_count() or 1, timeout=_TIMEOUT)
+    pool = runner_pool(threads or core_count(), timeout=_TIMEOUT)
     try:
         [result] = pool.map(function, [arguments])
     finally:

@@ -32,10 +32,7 @@ def convolution(call: OpCall) -> TensorLabels:
     """
     if _is_packed(call):
         return _frozen_result(call)
-    data, weight = _channels_of_data(call), call.tensor(1)
-    layout = call.attrs.kernel_layout
-    out, into = weight[layout.index("O")], weight[layout.index("I")]
-    groups = int(call.attrs.groups)
+    data, into, out, groups = _channels(call)
     if groups == 1:
         call.tie(data, into)
     elif lose_whole_groups(groups, into.size, out.size // groups):
@@ -55,10 +52,7 @@ def transposed_convolution(call: OpCall) -> TensorLabels:
     """
     if _is_packed(call):
         return _frozen_result(call)
-    data, weight = _channels_of_data(call), call.tensor(1)
-    layout = call.attrs.kernel_layout
-    out, into = weight[layout.index("O")], weight[layout.index("I")]
-    groups = int(call.attrs.groups)
+    data, into, out, groups = _channels(call)
     call.tie(data, into)
     if groups == 1:
         return _result(call, out)
@@ -84,8 +78,11 @@ def _frozen_result(call: OpCall) -> TensorLabels:
     return tuple(frozen_axis(int(extent)) for extent in call.call.ty.shape.values)
 
 
-def _channels_of_data(call: OpCall) -> AxisLabels:
-    """Channels of the data; the window's axes of data and weight stay."""
+def _channels(call: OpCall) -> tuple[AxisLabels, AxisLabels, AxisLabels, int]:
+    """Channels of the data, the weight's input and output axis, and the number of groups.
+
+    The window's axes of data and weight stay.
+    """
     data, weight, attrs = call.tensor(0), call.tensor(1), call.attrs
     for name, labels in zip(attrs.data_layout, data, strict=True):
         if name not in "NC":
@@ -93,8 +90,8 @@ def _channels_of_data(call: OpCall) -> AxisLabels:
     for name, labels in zip(attrs.kernel_layout, weight, strict=True):
         if name not in "OI":
             call.space.freeze(labels, KERNEL_WINDOW)
-    channels: AxisLabels = data[attrs.data_layout.index("C")]
-    return channels
+    into, out = (weight[attrs.kernel_layout.index(axis)] for axis in "IO")
+    return data[attrs.data_layout.index("C")], into, out, int(attrs.groups)
 
 
 def _tie_columns(call: OpCall, table: np.ndarray[Any, Any]) -> None:
