@@ -65,6 +65,13 @@ class Subject:
         """The product's model, fitted to the kernels that the product chose to measure."""
         return self.search.fit(Effort(self.measurements))
 
+    def learned_what_is_unsure(self, variants: Sequence[Widths]) -> LatencyModel:
+        """The product's model after it has measured what it may not predict of some variants."""
+        search = self.search
+        unsure = (kernel for widths in variants for kernel in self.latency_model.unsure(widths))
+        search.fitter.add(search.collector.collect_kernels(unsure))
+        return search.fitter.fit()
+
     @property
     def samples(self) -> list[Sample]:
         """What the latency model was fitted to."""
@@ -144,7 +151,7 @@ class Subject:
 
     def overhead(self) -> float:
         """What the product takes a call of the model to cost beyond its kernels."""
-        return self.search._overhead(self.latency_model)
+        return self.search.overhead(self.latency_model)
 
 
 def open_subjects(

@@ -8,7 +8,8 @@ model and then predict
 - the same kernels as those of a *new model*: learned from the other models' kernels and, of the
   model itself, the dense ones only, which tuning has measured anyway;
 - *whole models* pruned to random widths, which are then built and measured in turns with the dense
-  model. Ours looks up the kernels that it has measured, as the product does.
+  model. Ours looks up the kernels that it has measured, and measures those whose interval is too
+  wide to predict them, as the product does; both count as measurements.
 
 Some test kernels and every whole model are measured again later in the run: the difference is the
 machine's own noise, which no prediction can beat.
@@ -79,6 +80,7 @@ def main() -> None:
                 print(f"{subject.name}: {options.variants} whole variants", flush=True)
                 baselines = _fitted(subject)
                 rows += variant_rows(subject, options.variants, TEST_SEED, baselines)
+                rows.append(_unsure_row(subject, rows))
     figures = figures_of(rows, BASELINES)
     write_results("latency_model", figures, rows, options.output)
     print_figures(figures, BASELINES)
@@ -123,6 +125,15 @@ def _model_row(subject: Subject) -> dict[str, Any]:
         "told_mape_percent": error.mape_percent,
         "told_within_10_percent_share": error.within_10_percent,
     }
+
+
+def _unsure_row(subject: Subject, rows: Rows) -> dict[str, Any]:
+    """How many kernels were measured because the variants had some that may not be predicted."""
+    [before] = [
+        r["measurements"] for r in rows if r["row"] == "model" and r["model"] == subject.name
+    ]
+    kernels = {kernel.identity for kernel in subject.kernels_of(subject.samples)}
+    return {"row": "unsure", "model": subject.name, "measurements": len(kernels) - before}
 
 
 def _kernel_rows(subjects: Sequence[Subject], options: argparse.Namespace, folder: Path) -> Rows:

@@ -25,6 +25,7 @@ _SECTIONS = {
 }
 _COUNTS = (
     "measurements",
+    "measurements_of_unsure",
     "test_kernels",
     "test_kernels_failed",
     "repeat_noise_percent",
@@ -50,12 +51,17 @@ def figures_of(rows: Sequence[Row], baselines: Iterable[str]) -> dict[str, float
     variants = [row for row in wanted if "failure" not in row]
     methods = ("ours", *baselines)
     figures = _section("", kernels, methods)
-    figures["measurements"] = sum(row["measurements"] for row in rows if row["row"] == "model")
+    figures["measurements"] = sum(
+        row["measurements"] for row in rows if row["row"] in ("model", "unsure")
+    )
+    figures["measurements_of_unsure"] = sum(
+        row["measurements"] for row in rows if row["row"] == "unsure"
+    )
     figures["test_kernels"] = len(kernels)
     figures["test_kernels_failed"] = sum(row["row"] == "failed kernel" for row in rows)
     figures |= _repeats("", kernels) | _intervals(kernels)
     figures |= _section("new_model_", kernels, methods, column="new_model_")
-    figures |= _section("end_to_end_", variants, methods)
+    figures |= _section("end_to_end_", variants, (*methods, "unaided"))
     figures["end_to_end_variants"] = len(variants)
     figures["end_to_end_variants_failed"] = len(wanted) - len(variants)
     return figures | _repeats("end_to_end_", variants)

@@ -51,13 +51,17 @@ def variant_rows(
 
     All methods get the same help: the dense model is measured, kernels and whole; what the whole
     one costs beyond its kernels is added to each prediction, and the ratio of its measured to its
-    predicted cost corrects it.
+    predicted cost corrects it. Ours also measures the kernels that it may not predict, as the
+    product does; ``unaided`` is what it says before.
     """
     models, compilation = subject.search.models, subject.search.compilation
     variants = draw_variants(subject.dense, compilation.limits, count, seed)
     dense = models.dense_cost()
-    predictors: dict[str, Total] = {"ours": subject.latency_model.total} | {
-        name: _total(subject, predictor) for name, predictor in baselines.items()
+    unaided = subject.latency_model
+    predictors: dict[str, Total] = {
+        "ours": subject.learned_what_is_unsure(variants).total,
+        "unaided": unaided.total,
+        **{name: _total(subject, predictor) for name, predictor in baselines.items()},
     }
     overhead = subject.overhead()
     scales = {

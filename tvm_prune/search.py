@@ -242,11 +242,11 @@ class Search:
                 dense,
                 candidate_widths(model, dense, self.compilation.limits, spread=counted),
                 self.compilation.scores,
-                overhead=self._overhead(model),
+                overhead=self.overhead(model),
             )
         return replace(self._problems[counted], ceilings=ceilings)
 
-    def _overhead(self, model: LatencyModel) -> float:
+    def overhead(self, model: LatencyModel) -> float:
         """What a call of the dense model costs beyond its kernels.
 
         More than a small share of the kernels is not overhead but a disturbed measurement, which
