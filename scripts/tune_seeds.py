@@ -17,7 +17,6 @@ import random
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from tvm_prune.tuning import (
     TraceLibrary,
     TunedTrace,
     Workload,
+    find_source,
     kernel_calls,
     lower,
     open_database,
@@ -43,7 +43,6 @@ from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_libra
 from tvm_prune.tuning.ranking import program_features, train_ranker
 from tvm_prune.tuning.traces import search_trace_to_json
 from tvm_prune.tuning.transfer import transfer
-from tvm_prune.tuning.variants import variants
 
 GENERIC_CPU = {"x86-avx2": "haswell"}
 """LLVM's CPU to compile for where the machine's own would be of a more capable class."""
@@ -53,7 +52,6 @@ _MEASURED_AGAIN = 8
 _TURNS = 3
 _NARROWINGS = 2
 _NARROWEST = 0.2
-_MOST_VARIANTS = 10
 _HELD_OUT = 5
 """Every which kernel is held out to tell how good the ranker is."""
 
@@ -267,8 +265,7 @@ def _ranker(seeds: Sequence[TunedTrace], target: Any, measurer: Measurer) -> Any
     for layer in LAYERS:
         for _ in range(_NARROWINGS):
             narrower = workload_of_layer(_narrowed(layer, generator), target)
-            traces = library.nearest(narrower, target, 3)
-            offered = [s for s, _ in islice(variants(traces, narrower, target), _MOST_VARIANTS)]
+            offered = find_source(narrower, target, [], library).offers(narrower, target)
             measured = measure_in_turns(offered, measurer)
             usable = np.flatnonzero(np.isfinite(measured))
             if len(usable) < 2:

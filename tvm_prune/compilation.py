@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,16 @@ from tvm_prune.latency import Family, Widths
 from tvm_prune.model import Model
 from tvm_prune.plan import PruningPlan
 from tvm_prune.transform import inference_form, pruned_model
-from tvm_prune.tuning import KernelCall, kernel_calls, lower, with_schedules
+from tvm_prune.tuning import (
+    KernelCall,
+    ScheduleSource,
+    Workload,
+    kernel_calls,
+    lower,
+    with_schedules,
+)
+
+ChooseSchedules = Callable[[Sequence[tuple[ScheduleSource, Workload]]], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -69,22 +78,25 @@ class Compilation:
             self._calls[widths] = kernel_calls(lowered)
         return self._calls[widths]
 
-    def build(self, model: Model, families: Sequence[Family], path: Path) -> None:
+    def build(
+        self, model: Model, families: Sequence[Family], choose: ChooseSchedules, path: Path
+    ) -> None:
         """Compile a pruned model with the schedules of its families.
 
         Args:
             model: the dense model at any widths.
             families: the kernels and where their schedules come from.
+            choose: gives the schedules of kernels from where they come from.
             path: where the shared library goes.
         """
         lowered = lower(inference_form(model), self.target)
         calls = kernel_calls(lowered)
-        scheduled = {}
+        kernels: dict[str, tuple[ScheduleSource, Workload]] = {}
         for family in families:
             for position in family.calls:
                 call = calls[position]
-                if call.name not in scheduled:
-                    scheduled[call.name] = family.source.schedule(call.workload, self.target)
+                kernels.setdefault(call.name, (family.source, call.workload))
+        scheduled = dict(zip(kernels, choose(list(kernels.values())), strict=True))
         export_shared_library(with_schedules(lowered, scheduled), self.target, path, self.linker)
 
 

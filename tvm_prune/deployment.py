@@ -71,7 +71,7 @@ def deploy(search: Search, widths: Widths, calibration: Arrays) -> Deployed:
         step.update(1, "compiling")
         model = compilation.pruned(plan, values)
         library = search.folder / "deployed.so"
-        compilation.build(model, search.families, library)
+        search.models.compile(model, library)
         step.update(2, "verifying")
         references = {
             "zero-masked dense model": masked_model(dense, plan, values),

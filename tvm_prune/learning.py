@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tvm_prune.latency import (
     ModelError,
     kernels_at,
     load_model,
+    names_of,
     save_model,
 )
 from tvm_prune.planner import Problem, candidate_widths, solve
@@ -60,8 +62,8 @@ class Learning:
     @property
     def path(self) -> Path:
         """File of the model for these kernels on this board."""
-        names = [f"{f.workload.key} {f.source.key} {f.groups}" for f in self.fitter.families]
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+        names = json.dumps(names_of(self.fitter.families))
+        digest = hashlib.sha256(names.encode()).hexdigest()
         folder = self.settings.cache / self.session.board.fingerprint
         return folder / f"latency-{digest[:16]}.json"
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tvm_prune.compilation import Compilation, example_inputs
-from tvm_prune.latency import Family, RecordKey, Widths
+from tvm_prune.latency import Contest, Family, RecordKey, Widths
 from tvm_prune.measurement import Measurement
+from tvm_prune.model import Model
 from tvm_prune.session import Session
 
 _LOOKS = 4
@@ -39,10 +40,17 @@ class WholeModels:
         """Compile the model at some widths, once."""
         path = self.folder / ("model-" + "-".join(map(str, widths)) + ".so")
         if widths not in self.built:
-            compilation = self.compilation
-            compilation.build(compilation.pruned(compilation.plan(widths)), self.families, path)
+            self.compile(self.compilation.pruned(self.compilation.plan(widths)), path)
             self.built.add(widths)
         return path
+
+    def compile(self, model: Model, path: Path) -> None:
+        """Compile the dense model at any widths; the fastest schedules on the board win."""
+        session = self.session
+        contest = Contest(
+            session.measurer, session.records, session.board.fingerprint, session.target
+        )
+        self.compilation.build(model, self.families, contest.fastest, path)
 
     def measure(self, libraries: Sequence[Path]) -> list[Measurement]:
         """Measure compiled models now; they take turns, so that drift hits all alike.

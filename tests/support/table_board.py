@@ -101,10 +101,12 @@ class TableBoard(SimulatedMeasurer):
         """
         build = Compilation.build
 
-        def noted(compilation: Compilation, model: Model, families: Any, path: Path) -> None:
+        def noted(
+            compilation: Compilation, model: Model, families: Any, choose: Any, path: Path
+        ) -> None:
             self.widths[path] = tuple(model.parameters[name].shape[0] for name in ("one", "two"))
             if path.name == "deployed.so" or self.widths[path] == DENSE:
-                build(compilation, model, families, path)
+                build(compilation, model, families, choose, path)
 
         monkeypatch.setattr(Compilation, "build", noted)
         monkeypatch.setitem(MEASURERS, "local", lambda *_arguments: self)  # type: ignore[arg-type]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tvm_prune.latency.active import MOST_MEASUREMENTS, ActiveSampler, Effort
 from tvm_prune.latency.collect import Collector
+from tvm_prune.latency.contest import Contest
 from tvm_prune.latency.families import Family, find_families
 from tvm_prune.latency.fitter import LatencyFitter
 from tvm_prune.latency.model import LatencyModel, ModelError
-from tvm_prune.latency.model_file import load_model, save_model
+from tvm_prune.latency.model_file import load_model, names_of, save_model
 from tvm_prune.latency.records import RecordKey, Records, open_records
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
 from tvm_prune.latency.sampling import friendly_widths, sample_widths
@@ -17,6 +18,7 @@ __all__ = [
     "MOST_MEASUREMENTS",
     "ActiveSampler",
     "Collector",
+    "Contest",
     "Effort",
     "Family",
     "Kernel",
@@ -32,6 +34,7 @@ __all__ = [
     "friendly_widths",
     "kernels_at",
     "load_model",
+    "names_of",
     "open_records",
     "sample_widths",
     "save_model",

@@ -35,7 +35,7 @@ def save_model(model: LatencyModel, path: Path, board: str) -> None:
         "version": VERSION,
         "board": board,
         "unit": model.unit,
-        "families": _names(model.families),
+        "families": names_of(model.families),
         "features": feature_names(),
         "dense_costs": model.dense_costs,
         "measured": [[family, widths, cost] for (family, widths), cost in model.measured.items()],
@@ -77,7 +77,7 @@ def load_model(path: Path, families: Sequence[Family], board: str) -> LatencyMod
             f"{board}: another processor, core count, frequency governor or version of TVM. "
             "Measure this board instead."
         )
-    if data["families"] != _names(families) or data["features"] != feature_names():
+    if data["families"] != names_of(families) or data["features"] != feature_names():
         raise MeasureError(
             f"The latency model {path} is for other kernels or schedules than this model has. "
             "Remove it and measure again."
@@ -123,7 +123,7 @@ def _restored(data: Mapping[str, Any], families: Sequence[Family]) -> LatencyMod
     )
 
 
-def _names(families: Sequence[Family]) -> list[list[Any]]:
+def names_of(families: Sequence[Family]) -> list[list[Any]]:
     """What tells families from one another: kernel, schedule and the groups they depend on."""
     return [
         [family.workload.key, family.source.key, list(family.calls), list(family.groups)]

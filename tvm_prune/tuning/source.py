@@ -11,7 +11,7 @@ from typing import Any
 from tvm.s_tir import Schedule
 from tvm.target import Target
 
-from tvm_prune.errors import TransferError
+from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.tuning.database import best_record
 from tvm_prune.tuning.default import default_schedule
 from tvm_prune.tuning.kernels import Workload
@@ -72,36 +72,39 @@ class ScheduleSource:
 
         Where the kernel's own trace keeps all of its inner tile sizes, it is the only one: nothing
         that matters to the processor has changed since it was tuned. Elsewhere its perfect tilings
-        and its padded ones compete.
+        and its padded ones compete; a kernel that was never tuned also has the default schedule.
 
         Raises:
             TuningError: if there is no valid schedule at all.
         """
         offered: list[Schedule] = []
-        own = [] if self.trace is None else [self.trace]
+        own = [self.trace] if self.is_own and self.trace is not None else []
         for schedule, as_tuned in variants(own, workload, target):
-            if as_tuned and self.is_own and not offered:
+            if as_tuned and not offered:
                 return [schedule]
             offered.append(schedule)
-        borrowed = [] if self.is_own and offered else self._borrowed(workload, target)
-        for schedule, _ in islice(
-            variants(borrowed, workload, target), MOST_VARIANTS - len(offered)
-        ):
-            offered.append(schedule)
         if not offered:
-            return [default_schedule(workload, target)]
+            offered = self._borrowed(workload, target)
         if self.library.ranker is None:
             return offered
         order = self.library.ranker.order(offered, target)
         return [offered[position] for position in order]
 
-    def _borrowed(self, workload: Workload, target: Target) -> list[Any]:
-        """Traces of the nearest kernels, for a kernel that has none of its own.
+    def _borrowed(self, workload: Workload, target: Target) -> list[Schedule]:
+        """What the nearest kernels offer to one that has no trace of its own, and the default.
 
-        One that was tuned for this very kernel knows the board; what others offer looks better to
-        the ranker more often than it is.
+        A trace that was tuned for this very kernel knows the board; what others offer looks better
+        to the ranker more often than it is.
         """
-        return self.library.nearest(workload, target, NEAREST)
+        nearest = self.library.nearest(workload, target, NEAREST)
+        borrowed = islice(variants(nearest, workload, target), MOST_VARIANTS)
+        offered = [schedule for schedule, _ in borrowed]
+        try:
+            return [*offered, default_schedule(workload, target)]
+        except TuningError:
+            if not offered:
+                raise
+            return offered
 
 
 def find_source(
