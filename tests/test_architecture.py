@@ -27,9 +27,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "compilation session verification reachability console arguments",
         "planner transform measure export report recover frontend torch",
         "latency importance",
-        "tuning",
-        "channels operations to_onnx",
-        "model plan board budget measurement settings progress",
+        "tuning emulator",
+        "channels operations to_onnx agent",
+        "model plan board budget measurement settings progress toolchain",
         "errors machine",
     )
 )

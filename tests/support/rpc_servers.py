@@ -97,6 +97,13 @@ class Boards:
             self.servers.append(Process(script, port, self._folder / f"server-{port}.log"))
         self.wait_for(len(self.servers))
 
+    def restart_tracker(self) -> None:
+        """Kill the tracker, and start another one at its address."""
+        self.tracker_process.kill()
+        port = self.tracker.port
+        log = self._folder / "tracker.log"
+        self.tracker_process = Process(_TRACKER.format(host=HOST, port=port), port, log)
+
     def wait_for(self, count: int, patience: float = 120.0) -> None:
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
