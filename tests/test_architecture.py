@@ -19,18 +19,18 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "__init__ __main__",
         "cli",
-        "acquisition pareto",
+        "acquisition board_commands pareto",
         "pipeline workflow",
-        "deployment",
+        "deployment installation",
         "search result sweep_result",
         "learning whole_models",
-        "compilation session verification reachability console arguments",
+        "compilation session verification board_check reachability console arguments",
         "planner transform measure export report recover frontend torch",
         "latency importance",
         "tuning emulator",
         "channels operations to_onnx agent",
         "model plan board budget measurement settings progress toolchain",
-        "errors machine",
+        "errors machine units",
     )
 )
 """From high to low; a module may import its own part and the layers below."""

@@ -31,6 +31,7 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
     "connection": (str, True),
     "target": (dict, True),
     "rpc": (dict, False),
+    "emulator": (dict, False),
     "toolchain": (dict, False),
     "measure": (dict, False),
     "flash": (int, False),
@@ -41,14 +42,25 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
 
 TABLES: Mapping[str, Mapping[str, type]] = {
     "rpc": {"key": str, "tracker": str},
+    "emulator": {"cpu": str, "boards": int},
     "toolchain": {"linker": str},
     "measure": {"clock": str, "repeats": int},
 }
 """Keys of the tables of a board file, none of which must be given where the table is not."""
 
-CONNECTIONS = ("local", "rpc")
-CLOCKS = ("seconds",)
-"""Units that a connection can measure in."""
+CLOCKS: Mapping[str, Sequence[str]] = {
+    "local": ("seconds",),
+    "rpc": ("seconds",),
+    "qemu-user": ("instructions",),
+}
+"""Units that each connection can measure in, the usual one first."""
+
+CONNECTIONS = tuple(CLOCKS)
+SERVED = ("rpc", "qemu-user")
+"""Connections to servers that have a key."""
+
+_OF_A_TAG = ("kind", "mtriple", "mcpu", "mattr", "mfloat-abi", "num-cores")
+"""What a board's target takes from TVM's tag; the rest is derived."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +70,18 @@ class Board:
     Attributes:
         name: short name, as given to ``--board``.
         description: one line for people.
-        connection: how it is reached; ``local`` is this machine, ``rpc`` a server of TVM's.
+        connection: how it is reached; ``local`` is this machine, ``rpc`` a server of TVM's,
+            ``qemu-user`` such a server under QEMU.
         target: TVM target as a dictionary.
-        key: what the board's servers are called at the tracker, for ``rpc``; there may be several.
+        key: what the board's servers are called at the tracker; there may be several.
         tracker: ``HOST:PORT`` of the tracker, where the file says it.
         linker: compiler driver that links code for the board; this machine's by default.
         clock: unit of its measurements.
         repeats: measurements of one kernel, each long enough for the clock.
         flash: bytes of flash, where that is a limit.
         ram: bytes of RAM, where that is a limit.
+        emulated_cpu: what QEMU calls the processor, where the board is emulated.
+        boards: emulated boards that are started at once.
     """
 
     name: str
@@ -80,6 +95,8 @@ class Board:
     repeats: int = 5
     flash: int | None = None
     ram: int | None = None
+    emulated_cpu: str | None = None
+    boards: int = 1
 
     def tvm_target(self) -> Any:
         """The TVM target.
@@ -110,6 +127,8 @@ class Board:
             "clock": self.clock,
             "tvm": tvm.__version__,
         }
+        if self.emulated_cpu is not None:
+            identity["emulated_cpu"] = self.emulated_cpu
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -157,7 +176,7 @@ def _read(path: Path) -> Board:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BoardError(f"The board file {path} is not valid TOML: {error}.") from error
     _check(path, data)
-    measure, rpc = data.get("measure", {}), data.get("rpc", {})
+    measure, rpc, emulator = (data.get(name, {}) for name in ("measure", "rpc", "emulator"))
     return Board(
         name=data["name"],
         description=data["description"],
@@ -166,10 +185,12 @@ def _read(path: Path) -> Board:
         key=rpc.get("key"),
         tracker=rpc.get("tracker"),
         linker=data.get("toolchain", {}).get("linker"),
-        clock=measure.get("clock", "seconds"),
+        clock=measure.get("clock", CLOCKS[data["connection"]][0]),
         repeats=measure.get("repeats", 5),
         flash=data.get("flash"),
         ram=data.get("ram"),
+        emulated_cpu=emulator.get("cpu"),
+        boards=emulator.get("boards", 1),
     )
 
 
@@ -182,18 +203,42 @@ def _check(path: Path, data: Mapping[str, Any]) -> None:
     for table, fields in TABLES.items():
         _check_keys(path, data.get(table, {}), fields, f"{table}.")
     _check_choice(path, "connection", data["connection"], CONNECTIONS)
-    if (data["connection"] == "rpc") != bool(data.get("rpc", {}).get("key")):
+    _check_connection(path, data)
+    _check_clock(path, data)
+    for table, key in (("measure", "repeats"), ("emulator", "boards")):
+        number = data.get(table, {}).get(key, 1)
+        if number < 1:
+            raise BoardError(
+                f"The board file {path} says `{table}.{key}` = {number}; it must be at least 1."
+            )
+
+
+def _check_connection(path: Path, data: Mapping[str, Any]) -> None:
+    connection, key = data["connection"], data.get("rpc", {}).get("key")
+    if (connection in SERVED) != bool(key):
         raise BoardError(
-            f"The board file {path} says `connection` = '{data['connection']}' and "
-            f"`rpc.key` = {data.get('rpc', {}).get('key')!r}; a board has a key, the name of its "
-            "servers at the tracker, where its connection is 'rpc', and only there."
+            f"The board file {path} says `connection` = '{connection}' and `rpc.key` = {key!r}; "
+            "a board has a key, the name of its servers at the tracker, where its connection is "
+            f"one of {', '.join(SERVED)}, and only there."
         )
-    _check_choice(path, "measure.clock", data.get("measure", {}).get("clock", "seconds"), CLOCKS)
-    repeats = data.get("measure", {}).get("repeats", 1)
-    if repeats < 1:
+    cpu = data.get("emulator", {}).get("cpu")
+    if (connection == "qemu-user") != bool(cpu):
         raise BoardError(
-            f"The board file {path} says `measure.repeats` = {repeats}; it must be at least 1."
+            f"The board file {path} says `connection` = '{connection}' and `emulator.cpu` = "
+            f"{cpu!r}; a board has that where its connection is qemu-user, and only there."
         )
+
+
+def _check_clock(path: Path, data: Mapping[str, Any]) -> None:
+    allowed = CLOCKS[data["connection"]]
+    clock = data.get("measure", {}).get("clock", allowed[0])
+    if clock == "seconds" and clock not in allowed:
+        raise BoardError(
+            f"The board file {path} says `measure.clock` = 'seconds', but the board is emulated: "
+            "the time that an emulator takes says nothing about the time that a processor takes, "
+            f"not even which of two schedules is faster. Allowed: {', '.join(allowed)}."
+        )
+    _check_choice(path, "measure.clock", clock, allowed)
 
 
 def _check_choice(path: Path, key: str, value: str, allowed: Sequence[str]) -> None:
@@ -222,10 +267,27 @@ def _check_keys(
 
 
 def _complete(target: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill a target that asks for detection with what LLVM says about this machine."""
-    complete = {key: value for key, value in target.items() if key != "detect"}
+    """Fill in what a target asks for: what TVM's tag says, or LLVM about this machine."""
+    complete = {key: value for key, value in target.items() if key not in ("detect", "tag")}
+    if "tag" in target:
+        complete = _tagged(str(target["tag"])) | complete
     if target.get("detect"):
         complete.setdefault("mtriple", str(codegen.llvm_get_system_triple()))
         complete.setdefault("mcpu", host_cpu())
         complete.setdefault("num-cores", core_count())
     return complete
+
+
+def _tagged(tag: str) -> dict[str, Any]:
+    """What one of TVM's target tags stands for.
+
+    Raises:
+        BoardError: if TVM does not know the tag.
+    """
+    try:
+        known = json.loads(str(tvm.target.Target(tag)))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise BoardError(
+            f"TVM has no target tag '{tag}'; describe the target in the [target] table instead."
+        ) from error
+    return {key: known[key] for key in _OF_A_TAG if key in known}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tvm_prune.errors import BudgetError
+from tvm_prune.units import SECONDS
 
 Costs = Mapping[str, float]
 """What a model costs, by name of the quantity."""
@@ -161,6 +162,20 @@ class Budgets:
             dense: what the dense model costs.
         """
         return {row.quantity: row.resolve(dense[row.quantity]) for row in self.rows}
+
+    def check_unit(self, board: str, unit: str) -> None:
+        """Check that a board measures in the unit of the budgets.
+
+        Raises:
+            BudgetError: if a latency is given in seconds, and the board counts something else.
+        """
+        latency = self.get("latency")
+        if latency is not None and latency.amount is not None and unit != SECONDS:
+            raise BudgetError(
+                f"The latency budget '{latency}' is a time, but the board '{board}' measures in "
+                f"{unit}, which do not tell how long a real processor takes; give the budget "
+                "relative to the dense model, for example '0.5x'."
+            )
 
     def missed(self, costs: Costs, dense: Costs) -> tuple[str, ...]:
         """Quantities of which a model needs more than allowed, or is slower than the dense one.

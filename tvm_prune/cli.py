@@ -26,7 +26,16 @@ from tvm_prune.arguments import (
     without_budget,
     writable,
 )
-from tvm_prune.board import board_names, load_board
+from tvm_prune.board_commands import (
+    agent,
+    agent_options,
+    board,
+    board_options,
+    boards_options,
+    deploy_bundle,
+    deploy_options,
+    list_boards,
+)
 from tvm_prune.channels import find_channels
 from tvm_prune.console import ConsoleProgress, show_logs
 from tvm_prune.errors import PruneError
@@ -34,9 +43,7 @@ from tvm_prune.export import read_bundle
 from tvm_prune.frontend import load
 from tvm_prune.model import Model
 from tvm_prune.pareto import sweep
-from tvm_prune.reachability import reachability
 from tvm_prune.report import (
-    boards_text,
     inspection_json,
     inspection_text,
     outputs_text,
@@ -203,11 +210,6 @@ def _inspect(options: argparse.Namespace) -> tuple[str, Any]:
     return inspection_text(model, channels), inspection_json(model, channels)
 
 
-def _boards(_options: argparse.Namespace) -> tuple[str, Any]:
-    rows = [reachability(load_board(name)) for name in board_names()]
-    return boards_text(rows), [vars(row) for row in rows]
-
-
 def _supported_ops(_options: argparse.Namespace) -> tuple[str, Any]:
     return supported_ops_text(), supported_ops_json()
 
@@ -222,7 +224,14 @@ COMMANDS: Mapping[str, Command] = {
     "inspect": Command(
         "show what can be pruned, and what freezes the rest", model_options, _inspect
     ),
-    "boards": Command("list the boards, and whether they are reachable", no_options, _boards),
+    "deploy": Command(
+        "run a bundle on its board: check, compare, measure", deploy_options, deploy_bundle
+    ),
+    "boards": Command(
+        "list the boards, and whether they are reachable", boards_options, list_boards
+    ),
+    "board": Command("start an emulated board", board_options, board),
+    "agent": Command("build the server for boards without Python", agent_options, agent),
     "supported-ops": Command(
         "list the ops, and what each does with channels", no_options, _supported_ops
     ),

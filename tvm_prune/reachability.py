@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tvm_prune.board import Board
 from tvm_prune.errors import PruneError
 from tvm_prune.measure import count_servers
+from tvm_prune.toolchain import missing
 
 LINKERS = ("g++", "c++", "clang++")
 
@@ -46,7 +47,7 @@ def reachability(board: Board) -> Reachability:
 
 def _linker_missing(board: Board) -> str:
     if board.linker is not None and not shutil.which(board.linker):
-        return f"its linker {board.linker} is not installed"
+        return f"its linker {missing(board.linker)}"
     if board.linker is None and not any(map(shutil.which, LINKERS)):
         return "no C++ compiler to link with: apt-get install g++"
     return ""
@@ -59,5 +60,6 @@ def _no_servers(board: Board) -> str:
 _UNREACHABLE: Mapping[str, Callable[[Board], str]] = {
     "local": lambda _board: "",
     "rpc": _no_servers,
+    "qemu-user": _no_servers,
 }
 """What is wrong with the connection, if anything is."""

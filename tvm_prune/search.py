@@ -38,6 +38,7 @@ from tvm_prune.progress import Progress
 from tvm_prune.session import Session
 from tvm_prune.settings import Settings
 from tvm_prune.tuning import TuningProgress, TuningReport, tune
+from tvm_prune.units import cost_text, kernel_cost_text
 from tvm_prune.whole_models import WholeModels
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,11 @@ class Search:
         with self.progress.step("tuning the dense kernels", 1) as step:
 
             def show(state: TuningProgress) -> None:
-                best = "" if state.best is None else f", best {state.best * 1e6:.0f} us"
+                best = (
+                    ""
+                    if state.best is None
+                    else f", best {kernel_cost_text(state.best, state.unit)}"
+                )
                 step.update(
                     state.trials,
                     f"{names[state.key]}, {state.kernel} of {state.kernels}{best}",
@@ -201,7 +206,10 @@ class Search:
         )
         slowest = dense_cost.median * margins.get("latency", 1.0)
         latency = min(bounds.get("latency", slowest), slowest)
-        aims = [f"{latency * 1e3:.3f} ms", *(f"{most.most:,.0f} {most.name}" for most in ceilings)]
+        aims = [
+            cost_text(latency, dense_cost.unit),
+            *(f"{most.most:,.0f} {most.name}" for most in ceilings),
+        ]
         self.progress.say(f"dense model: {_text(dense_cost)}; budget: {', '.join(aims)}")
         asked = "latency" in bounds and bounds["latency"] <= slowest
         called = "latency budget" if asked else "dense model's own latency"
@@ -258,4 +266,4 @@ class Search:
 
 
 def _text(cost: Measurement) -> str:
-    return f"{cost.median * 1e3:.3f} ms (spread {cost.spread:.1%})"
+    return f"{cost_text(cost.median, cost.unit)} (spread {cost.spread:.1%})"

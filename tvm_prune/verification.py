@@ -77,7 +77,7 @@ def verify(
     worst, runtimes = 0.0, set()
     for name, model in references.items():
         expected, runtime = _reference(model, few)
-        worst = max(worst, _checked_error(name, model, expected, outputs))
+        worst = max(worst, checked_error(name, model.outputs, expected, outputs))
         runtimes.add(runtime)
     compared = len(few[specs[0].name]) // batch * batch
     compared_with = " and ".join(f"the {name}" for name in references)
@@ -85,12 +85,25 @@ def verify(
     return Verification(description, compared, worst)
 
 
-def _checked_error(
-    name: str, model: Model, reference: list[NDArray[Any]], outputs: list[NDArray[Any]]
+def checked_error(
+    name: str,
+    specs: tuple[TensorSpec, ...],
+    reference: list[NDArray[Any]],
+    outputs: list[NDArray[Any]],
 ) -> float:
-    """Largest difference, relative to the largest reference value of its output."""
+    """Largest difference, relative to the largest reference value of its output.
+
+    Args:
+        name: what the reference is called in an error.
+        specs: the outputs' names.
+        reference: the outputs as they should be.
+        outputs: the outputs of the compiled model.
+
+    Raises:
+        VerificationError: if an output differs by more than 1e-4 of the largest value.
+    """
     worst = 0.0
-    for spec, expected, actual in zip(model.outputs, reference, outputs, strict=True):
+    for spec, expected, actual in zip(specs, reference, outputs, strict=True):
         scale = float(np.abs(expected).max()) or 1.0
         error = float(np.abs(actual.astype(np.float64) - expected).max()) / scale
         if not error <= TOLERANCE:
@@ -176,7 +189,15 @@ def accuracy(
     board: ModelRunner | None = None,
 ) -> float:
     """Share of samples of :func:`labelled` data whose largest output is their label, 0..1."""
-    logits = run_batches(library, specs, data, board)[0]
+    return _share_of_hits(run_batches(library, specs, data, board)[0], data)
+
+
+def reference_accuracy(model: Model, data: Arrays) -> float:
+    """The same of a model that is not compiled."""
+    return _share_of_hits(_reference(model, data)[0][0], data)
+
+
+def _share_of_hits(logits: NDArray[Any], data: Arrays) -> float:
     labels = data[LABEL][: len(logits)]
     return float((logits.reshape(len(logits), -1).argmax(axis=1) == labels).mean())
 

@@ -27,7 +27,7 @@ from tvm_prune.search import Planned, Search
 from tvm_prune.session import open_session
 from tvm_prune.settings import Settings
 from tvm_prune.tuning import TuningReport
-from tvm_prune.verification import accuracy, labelled
+from tvm_prune.verification import accuracy, labelled, reference_accuracy
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -71,6 +71,8 @@ def prune(
         PruneError: any other error of this package, in one sentence each.
     """
     budgets = Budgets.parse(latency=latency, parameters=parameters, macs=macs)
+    board = board if isinstance(board, Board) else load_board(board)
+    budgets.check_unit(board.name, board.clock)
     with started(
         model,
         board,
@@ -192,13 +194,20 @@ class Run:
     @cached_property
     def dense_accuracy(self) -> float | None:
         """Accuracy of the dense model, 0..1, where labelled data was given."""
-        return self.accuracy_of(self.search.models.build(self.search.compilation.dense))
+        compilation = self.search.compilation
+        return self.accuracy_of(self.search.models.build(compilation.dense), compilation.model)
 
-    def accuracy_of(self, library: Path) -> float | None:
-        """Accuracy of a compiled model, 0..1, where labelled data was given."""
+    def accuracy_of(self, library: Path, model: Model | None = None) -> float | None:
+        """Accuracy of a compiled model, 0..1, where labelled data was given.
+
+        An emulated board would take hours for it: there ONNX Runtime runs the model that the
+        library was compiled from and compared with, where it is given.
+        """
         if self.evaluation is None:
             return None
         search = self.search
+        if model is not None and search.session.board.emulated_cpu is not None:
+            return reference_accuracy(model, self.evaluation)
         inputs, board = search.compilation.model.inputs, search.session.measurer
         return accuracy(library, inputs, self.evaluation, board)
 
@@ -214,7 +223,7 @@ class Run:
             latency=deployed.latency,
             predicted=best.predicted if best else planned.dense.median,
             dense_accuracy=self.dense_accuracy,
-            accuracy=self.accuracy_of(deployed.library),
+            accuracy=self.accuracy_of(deployed.library, deployed.model),
             dense_parameters=int(dense_costs["parameters"]),
             dense_macs=int(dense_costs["macs"]),
             importance_kept=best.solution.importance if best else 1.0,

@@ -11,12 +11,14 @@ from tvm_prune.measure.executable import measure_executable, measure_interleaved
 from tvm_prune.measure.executors import open_executor
 from tvm_prune.measure.local import LocalMeasurer, open_this_machine
 from tvm_prune.measure.repeats import Repeats
-from tvm_prune.measure.rpc import RpcMeasurer, count_servers, open_rpc_board
+from tvm_prune.measure.rpc import RpcMeasurer
+from tvm_prune.measure.served_boards import count_servers, open_served_board
 from tvm_prune.measurement import BoardMeasurer
 
 MEASURERS: Mapping[str, Callable[[Board, Executor | None, str | None], BoardMeasurer]] = {
     "local": open_this_machine,
-    "rpc": open_rpc_board,
+    "rpc": open_served_board,
+    "qemu-user": open_served_board,
 }
 """How to open a board by its connection, given an executor to build with and a tracker's address,
 either of which may be None."""

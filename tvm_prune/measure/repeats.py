@@ -14,14 +14,18 @@ class Repeats:
         samples: repeats, each of which gives one sample.
         seconds: what one repeat should take at least; fast code is called many times.
         total_seconds: what all repeats should take at most; slow code is repeated less often.
+        exact: whether one call tells the cost, as where instructions are counted.
     """
 
     samples: int = 5
     seconds: float = 0.005
     total_seconds: float = 0.4
+    exact: bool = False
 
     def plan(self, seconds_per_call: float) -> tuple[int, int]:
         """Calls per repeat, and repeats, for code that takes `seconds_per_call`."""
+        if self.exact:
+            return 1, 1
         number = max(1, math.ceil(self.seconds / max(seconds_per_call, 1e-8)))
         affordable = int(self.total_seconds / (number * max(seconds_per_call, 1e-8)))
         return number, max(1, min(self.samples, affordable))

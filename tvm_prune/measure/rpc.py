@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,23 +10,21 @@ from typing import Any
 import tvm
 from tvm.target import Target
 
-from tvm_prune.board import Board
-from tvm_prune.errors import BoardError, MeasureError
+from tvm_prune.errors import MeasureError
 from tvm_prune.measure import rpc_jobs
 from tvm_prune.measure.building import KernelBuilder
+from tvm_prune.measure.clocks import CLOCKS, Clock
 from tvm_prune.measure.pool import Failed, WorkerPool
 from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.rpc_jobs import Refused
-from tvm_prune.measure.servers import Servers
-from tvm_prune.measure.tracker import Server, Tracker, find_tracker
+from tvm_prune.measure.servers import Finder, Servers
+from tvm_prune.measure.tracker import Server
 from tvm_prune.measure.turns import batches
 from tvm_prune.measurement import LOST, Array, Artifact, Failure, Measurement
 
 _MOST_SERVERS = 64
 _TRIES = 2
 """Servers, or sessions with the only one, that a kernel or model may take along before it fails."""
-
-_SAME_ARCHITECTURE = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
 class RpcMeasurer:
@@ -40,7 +37,8 @@ class RpcMeasurer:
 
     Args:
         target: LLVM target of the board.
-        tracker: knows the servers.
+        tracker: knows the servers; it is closed with the measurer.
+        clock: what the servers' clocks count, from ``clocks.CLOCKS``.
         linker: compiler driver that links for the board; this machine's linker by default.
         executor: runs the builds; processes of this machine by default. It is not shut down.
         builders: number of those processes; all processors by default.
@@ -54,8 +52,9 @@ class RpcMeasurer:
     def __init__(
         self,
         target: Target,
-        tracker: Tracker,
+        tracker: Finder,
         *,
+        clock: str = "seconds",
         linker: str | None = None,
         executor: Executor | None = None,
         builders: int | None = None,
@@ -66,6 +65,8 @@ class RpcMeasurer:
         repeats: Repeats | None = None,
     ) -> None:
         self._repeats = repeats or Repeats()
+        self._clock = CLOCKS[clock]
+        self._tracker = tracker
         self._servers = Servers(tracker, server_timeout)
         self._builder = KernelBuilder(
             target, linker=linker, executor=executor, builders=builders, timeout=build_timeout
@@ -76,8 +77,8 @@ class RpcMeasurer:
 
     @property
     def unit(self) -> str:
-        """``seconds``, on the servers' clocks."""
-        return "seconds"
+        """What the servers' clocks count, ``seconds`` by default."""
+        return self._clock.unit
 
     def build(self, modules: Sequence[tvm.IRModule]) -> list[Artifact | Failure]:
         """Compile scheduled modules to shared libraries for the board."""
@@ -85,9 +86,8 @@ class RpcMeasurer:
 
     def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
         """Measure kernels on all servers that are free."""
-        return _Runs(self._servers, self._kernel_runners, self._repeats, self._run_timeout).run(
-            artifacts
-        )
+        runners, timeout = self._kernel_runners, self._run_timeout
+        return _Runs(self._servers, runners, self._repeats, self._clock, timeout).run(artifacts)
 
     def run_model(self, library: Path, inputs: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
         """Outputs of a model for every input; see :class:`~tvm_prune.measurement.ModelRunner`."""
@@ -104,16 +104,35 @@ class RpcMeasurer:
             rpc_jobs.time_models,
             [str(library) for library in libraries],
             dict(inputs),
-            rounds,
+            1 if self._clock.exact else rounds,
             self._repeats,
+            self.unit,
         )
-        return [Measurement(tuple(taken), self.unit) for taken in samples]
+        return [_measurement(taken, self._clock) for taken in samples]
+
+    def describe(self) -> dict[str, Any]:
+        """What a server's agent tells of the board; nothing where TVM's own server runs.
+
+        Raises:
+            MeasureError: if no server answers.
+        """
+        facts: dict[str, Any] = self._on_a_server(rpc_jobs.describe_board)
+        return facts
+
+    def keep(self, library: Path, name: str) -> str:
+        """Leave a library on the board, under a name; returns its path there.
+
+        Raises:
+            MeasureError: if the server keeps no files.
+        """
+        return str(self._on_a_server(rpc_jobs.keep_file, str(library), name))
 
     def close(self) -> None:
         """Stop all processes, which ends their sessions, and delete all artifacts."""
         self._builder.close()
         self._kernel_runners.close()
         self._model_runners.close()
+        self._tracker.close()
 
     def _on_a_server(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Result of a job about whole models, on another server where the first one fails."""
@@ -125,7 +144,7 @@ class RpcMeasurer:
             job = (server, 2 * self._model_timeout, *arguments)
             [result] = self._model_runners.map(function, [job])
             if isinstance(result, Refused):
-                raise MeasureError(f"the model does not run: {result.cause}")
+                raise MeasureError(f"the board refuses the model: {result.cause}")
             if not isinstance(result, Failed):
                 self._servers.trust(server)
                 return result
@@ -138,11 +157,17 @@ class _Runs:
     """The measuring of some kernels, until each one has an outcome."""
 
     def __init__(
-        self, servers: Servers, runners: WorkerPool, repeats: Repeats, timeout: float
+        self,
+        servers: Servers,
+        runners: WorkerPool,
+        repeats: Repeats,
+        clock: Clock,
+        timeout: float,
     ) -> None:
         self._servers = servers
         self._runners = runners
         self._repeats = repeats
+        self._clock = clock
         self._timeout = timeout
         self._outcomes: dict[int, Measurement | Failure] = {}
         self._fatal: dict[int, list[str]] = {}
@@ -174,7 +199,9 @@ class _Runs:
             first = next(batches([artifacts[index].arguments for index in share]))
             shares[position] = share = share[: len(first)]
             kernels = [(str(artifacts[i].path), artifacts[i].arguments) for i in share]
-            jobs.append((server, self._timeout * (len(share) + 1), kernels, self._repeats))
+            jobs.append(
+                (server, self._timeout * (len(share) + 1), kernels, self._repeats, self._clock.unit)
+            )
         results = self._runners.map(rpc_jobs.run_kernels, jobs)
         for server, share, result in zip(servers, shares, results, strict=True):
             self._learn(server, share, result)
@@ -185,7 +212,8 @@ class _Runs:
         """Keep what a session gave; where it broke, the kernel that ran then is suspect."""
         if not isinstance(result, Failed):
             self._servers.trust(server)
-            self._outcomes |= dict(zip(share, map(_outcome, result), strict=True))
+            outcomes = (_outcome(each, self._clock) for each in result)
+            self._outcomes |= dict(zip(share, outcomes, strict=True))
             return
         self._servers.blame(server, result.cause)
         if result.at is None:
@@ -197,49 +225,16 @@ class _Runs:
             self._outcomes[suspect] = Failure("run", f"{result.cause} (tried on {names})")
 
 
-def open_rpc_board(board: Board, executor: Executor | None, tracker: str | None) -> RpcMeasurer:
-    """A measurer for a board that is reached through a tracker.
-
-    Raises:
-        BoardError: if there is no tracker's address, or no linker for the board.
-    """
-    triple = str(board.target.get("mtriple", platform.machine()))
-    tracker_of_key = find_tracker(tracker or board.tracker, str(board.key))
-    if board.linker is None and _architecture(triple) != _architecture(platform.machine()):
-        raise BoardError(
-            f"Board '{board.name}' needs a linker for {triple}: name a cross compiler as `linker` "
-            "in the [toolchain] table of its file, for example aarch64-linux-gnu-g++."
-        )
-    return RpcMeasurer(
-        board.tvm_target(),
-        tracker_of_key,
-        linker=board.linker,
-        executor=executor,
-        repeats=Repeats(samples=board.repeats),
-    )
-
-
-def count_servers(board: Board) -> int:
-    """Number of servers that have a board's key, free or not.
-
-    Raises:
-        BoardError: if there is no tracker's address.
-        MeasureError: if the tracker does not answer.
-    """
-    return len(find_tracker(board.tracker, str(board.key)).servers())
-
-
-def _architecture(triple: str) -> str:
-    name = triple.split("-")[0].lower()
-    return _SAME_ARCHITECTURE.get(name, name)
-
-
 def _runners(timeout: float) -> WorkerPool:
     """A process for each server; they start when there is a server for them."""
     return WorkerPool(_MOST_SERVERS, timeout=timeout, imports=("tvm_prune.measure.rpc_jobs",))
 
 
-def _outcome(result: list[float] | Failed) -> Measurement | Failure:
-    if isinstance(result, Failed):
-        return Failure("run", result.cause)
-    return Measurement(tuple(result), "seconds")
+def _outcome(result: list[float] | Failed, clock: Clock) -> Measurement | Failure:
+    return (
+        Failure("run", result.cause) if isinstance(result, Failed) else _measurement(result, clock)
+    )
+
+
+def _measurement(seconds: Sequence[float], clock: Clock) -> Measurement:
+    return Measurement(tuple(map(clock.cost, seconds)), clock.unit)

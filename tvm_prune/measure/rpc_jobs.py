@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tvm
 
+from tvm_prune.measure.clocks import check_clock, describe_server
 from tvm_prune.measure.jobs import flat_tensors
 from tvm_prune.measure.pool import Failed
 from tvm_prune.measure.repeats import Repeats
@@ -35,7 +36,11 @@ class Refused:
 
 
 def run_kernels(
-    server: Server, limit: float, kernels: Sequence[tuple[str, Signature]], repeats: Repeats
+    server: Server,
+    limit: float,
+    kernels: Sequence[tuple[str, Signature]],
+    repeats: Repeats,
+    clock: str,
 ) -> Generator[int, None, list[list[float] | Failed]]:
     """Run kernels on a server; see :func:`~tvm_prune.measure.turns.time_in_turns`.
 
@@ -44,8 +49,10 @@ def run_kernels(
         limit: seconds after which the server ends the session by itself.
         kernels: path of each library on this machine, and the kernel's arguments.
         repeats: how often to run each.
+        clock: what the server's clock has to count.
     """
     session = _connect(server, limit)
+    check_clock(session, clock)
     names = {path: f"{number}.so" for number, (path, _) in enumerate(kernels)}
 
     def load(path: str) -> Any:
@@ -79,7 +86,7 @@ def _run_model(
             outputs.append([tensor.numpy() for tensor in tensors])
         return outputs
     except Exception as error:
-        _ping(session)
+        _ping(session, error)
         return Refused(describe(error))
 
 
@@ -90,9 +97,10 @@ def time_models(
     inputs: Mapping[str, Array],
     rounds: int,
     repeats: Repeats,
+    clock: str,
 ) -> Generator[int, None, list[list[float]] | Refused]:
     """Seconds per call of several Relax executables that take turns: `rounds` samples of each."""
-    return _released(_time_models(server, limit, libraries, inputs, rounds, repeats))
+    return _released(_time_models(server, limit, libraries, inputs, rounds, repeats, clock))
 
 
 def _time_models(
@@ -102,9 +110,11 @@ def _time_models(
     inputs: Mapping[str, Array],
     rounds: int,
     repeats: Repeats,
+    clock: str,
 ) -> Generator[int, None, list[list[float]] | Refused]:
     yield 0
     session = _connect(server, limit)
+    check_clock(session, clock)
     try:
         calls = []
         for step, library in enumerate(libraries, start=1):
@@ -120,8 +130,42 @@ def _time_models(
                 taken.append(call())
         return samples
     except Exception as error:
-        _ping(session)
+        _ping(session, error)
         return Refused(describe(error))
+
+
+def keep_file(
+    server: Server, limit: float, library: str, name: str
+) -> Generator[int, None, str | Refused]:
+    """Leave a file on a server, whose agent has a folder for it; gives its path there."""
+    return _released(_keep_file(server, limit, library, name))
+
+
+def _keep_file(
+    server: Server, limit: float, library: str, name: str
+) -> Generator[int, None, str | Refused]:
+    yield 0
+    session = _connect(server, limit)
+    try:
+        keep = session.get_function("tvm_prune.agent.keep")
+    except AttributeError:
+        return Refused("TVM's own server keeps no files; run tvm-prune's agent on the board")
+    try:
+        session.upload(library, name)
+        return str(keep(name, name))
+    except Exception as error:
+        _ping(session, error)
+        return Refused(describe(error))
+
+
+def describe_board(server: Server, limit: float) -> Generator[int, None, dict[str, Any]]:
+    """What the agent on a server tells of its board; nothing where TVM's own server runs."""
+    return _released(_describe_board(server, limit))
+
+
+def _describe_board(server: Server, limit: float) -> Generator[int, None, dict[str, Any]]:
+    yield 0
+    return describe_server(_connect(server, limit))
 
 
 def _released(steps: Generator[int, None, Result]) -> Generator[int, None, Result]:
@@ -137,9 +181,12 @@ def _connect(server: Server, limit: float) -> Any:
     return rpc.connect(server.host, server.port, server.matchkey, session_timeout=limit)
 
 
-def _ping(session: Any) -> None:
-    """Raises where the session is dead: then what failed in it failed for that reason."""
-    session.get_function("tvm.rpc.server.upload")
+def _ping(session: Any, error: Exception | None = None) -> None:
+    """Raises where the session is dead: what failed in it, where that is known, tells why."""
+    try:
+        session.get_function("tvm.rpc.server.upload")
+    except Exception as gone:
+        raise error or gone from gone
 
 
 def _load_model(session: Any, library: str, name: str) -> tuple[Any, list[str]]:

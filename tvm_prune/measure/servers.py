@@ -6,9 +6,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection
+from typing import Protocol
 
 from tvm_prune.errors import MeasureError
-from tvm_prune.measure.tracker import Server, Tracker
+from tvm_prune.measure.tracker import Server
 
 logger = logging.getLogger(__name__)
 
@@ -19,15 +20,44 @@ _MOMENT = 0.3
 """Seconds in which a server that has ended a session is free again."""
 
 
+class Finder(Protocol):
+    """Knows the servers of a board, as a tracker does."""
+
+    @property
+    def place(self) -> str:
+        """Where it looks for servers, to follow the words "no server"."""
+
+    @property
+    def advice(self) -> str:
+        """What to do where none is left."""
+
+    def servers(self) -> list[str]:
+        """Names of the servers, free or not.
+
+        Raises:
+            MeasureError: if that cannot be told.
+        """
+
+    def request(self, patience: float) -> Server | None:
+        """A server that nobody else uses, or None where none is free for `patience` seconds.
+
+        Raises:
+            MeasureError: if that cannot be told.
+        """
+
+    def close(self) -> None:
+        """Give up what it holds."""
+
+
 class Servers:
-    """Servers under one key of a tracker.
+    """Servers of a board.
 
     Args:
         tracker: knows them.
         patience: seconds to wait for a first one that is free.
     """
 
-    def __init__(self, tracker: Tracker, patience: float) -> None:
+    def __init__(self, tracker: Finder, patience: float) -> None:
         self._tracker = tracker
         self._patience = patience
         self._strikes: Counter[str] = Counter()
@@ -94,8 +124,6 @@ class Servers:
         aside = "; ".join(f"{name}: {cause}" for name, cause in self._aside.items())
         told = f" Set aside after {_STRIKES} failures in a row: {aside}." if aside else ""
         return MeasureError(
-            f"No server with the key '{self._tracker.key}' at the tracker {self._tracker.name} "
-            f"{what}.{told} What was measured is kept: start the servers again "
-            f"(`python -m tvm.exec.rpc_server --tracker {self._tracker.name} "
-            f"--key {self._tracker.key}` on the board), and run the same command to go on."
+            f"No server {self._tracker.place} {what}.{told} What was measured is kept: "
+            f"{self._tracker.advice}, and run the same command to go on."
         )

@@ -58,6 +58,22 @@ class Tracker:
         """``HOST:PORT``."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def place(self) -> str:
+        """Where servers are looked for; see :class:`~tvm_prune.measure.servers.Finder`."""
+        return f"with the key '{self.key}' at the tracker {self.name}"
+
+    @property
+    def advice(self) -> str:
+        """What to do where no server is left."""
+        return (
+            f"start the servers again (`python -m tvm.exec.rpc_server --tracker {self.name} "
+            f"--key {self.key}` on the board)"
+        )
+
+    def close(self) -> None:
+        """Nothing is held between questions."""
+
     def servers(self) -> list[str]:
         """Names of the servers that have the key, free or not.
 

@@ -66,7 +66,7 @@ def time_in_turns(
             tensors = [tvm.runtime.tensor(random_array(*each), device) for each in signature]
             ready.append(_prepared(position, load(source), tensors, device, repeats))
         except Exception as error:
-            check()
+            _raise_for(check, error)
             outcomes[position] = Failed(describe(error))
     for turn in range(repeats.samples):
         for kernel in ready:
@@ -77,9 +77,17 @@ def time_in_turns(
             try:
                 taken.append(kernel.once())
             except Exception as error:
-                check()
+                _raise_for(check, error)
                 outcomes[kernel.position] = Failed(describe(error))
     return outcomes
+
+
+def _raise_for(check: Callable[[], object], error: Exception) -> None:
+    """Where a failure is not the kernel's own, it ends the session: what failed first tells why."""
+    try:
+        check()
+    except Exception as gone:
+        raise error from gone
 
 
 def _prepared(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tvm_prune.report.tables import text_table
+from tvm_prune.units import SECONDS, cost_text
 
 Row = Mapping[str, Any]
 
@@ -43,15 +44,15 @@ def sweep_plot(sweep: Mapping[str, Any]) -> bytes:
     models = _models(sweep)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    kept = sorted((row for row in models if not row["dominated"]), key=_milliseconds)
+    kept = sorted((row for row in models if not row["dominated"]), key=_shown)
     _draw(axes, kept, "o-", "best at its latency")
     _draw(axes, [row for row in models if row["dominated"]], "o", "dominated", hollow=True)
     for row in models:
         axes.annotate(
-            row["budget"], (_milliseconds(row), _quality(row)), xytext=(4, -10),
+            row["budget"], (_shown(row), _quality(row)), xytext=(4, -10),
             textcoords="offset points", fontsize=8,
         )  # fmt: skip
-    axes.set_xlabel(f"latency measured on {sweep['board']['name']} (ms)")
+    axes.set_xlabel(f"latency measured on {sweep['board']['name']} ({_shown_unit(models)})")
     axes.set_ylabel("accuracy (%)" if _has_accuracy(models) else "importance kept (%)")
     axes.set_title(sweep["model"])
     axes.grid(alpha=0.3)
@@ -65,7 +66,7 @@ def sweep_plot(sweep: Mapping[str, Any]) -> bytes:
 def _draw(axes: Any, rows: Sequence[Row], style: str, label: str, *, hollow: bool = False) -> None:
     if rows:
         axes.plot(
-            [_milliseconds(row) for row in rows], [_quality(row) for row in rows], style,
+            [_shown(row) for row in rows], [_quality(row) for row in rows], style,
             label=label, color="tab:gray" if hollow else "tab:blue",
             markerfacecolor="none" if hollow else "tab:blue",
         )  # fmt: skip
@@ -76,8 +77,15 @@ def _models(sweep: Mapping[str, Any]) -> list[Row]:
     return [*dense, *(row for row in sweep["points"] if row["latency"] is not None)]
 
 
-def _milliseconds(row: Row) -> float:
-    return float(row["latency"]["median"]) * 1e3
+def _shown(row: Row) -> float:
+    """The latency in the unit of the plot: milliseconds stand for seconds."""
+    latency = row["latency"]
+    return float(latency["median"]) * (1e3 if latency["unit"] == SECONDS else 1.0)
+
+
+def _shown_unit(models: Sequence[Row]) -> str:
+    units = {row["latency"]["unit"] for row in models} or {SECONDS}
+    return ", ".join("ms" if unit == SECONDS else unit for unit in sorted(units))
 
 
 def _quality(row: Row) -> float:
@@ -92,7 +100,7 @@ def _has_accuracy(models: Sequence[Row]) -> bool:
 
 _COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "budget": lambda row: str(row["budget"]),
-    "latency": lambda row: f"{_milliseconds(row):.3f} ms",
+    "latency": lambda row: cost_text(row["latency"]["median"], row["latency"]["unit"]),
     "ratio": lambda row: f"{row['ratio']:.3f}",
     "accuracy": lambda row: f"{row['accuracy']:.2%}",
     "importance": lambda row: f"{row['importance_kept']:.1%}",

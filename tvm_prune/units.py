@@ -1,0 +1,15 @@
+"""Costs in words: every one is written with the unit that it was measured in."""
+
+from __future__ import annotations
+
+SECONDS = "seconds"
+
+
+def cost_text(cost: float, unit: str) -> str:
+    """A cost of a model, for example ``1.234 ms`` or ``12,345,678 instructions``."""
+    return f"{cost * 1e3:.3f} ms" if unit == SECONDS else f"{cost:,.0f} {unit}"
+
+
+def kernel_cost_text(cost: float, unit: str) -> str:
+    """A cost of a kernel, for example ``123 us``."""
+    return f"{cost * 1e6:.0f} us" if unit == SECONDS else f"{cost:,.0f} {unit}"
