@@ -238,6 +238,70 @@ def test_a_malformed_connection_is_refused(
         assert words in str(caught.value)
 
 
+EMULATED = """
+name = "emulated"
+description = "a board under QEMU"
+connection = "qemu-user"
+
+[target]
+kind = "llvm"
+mtriple = "aarch64-linux-gnu"
+num-cores = 1
+
+[emulator]
+cpu = "cortex-a53"
+boards = 3
+
+[rpc]
+key = "emulated"
+
+[measure]
+repeats = 1
+"""
+
+
+def test_an_emulated_board_counts_instructions(tmp_path: Path) -> None:
+    board = load_board(written(tmp_path, EMULATED))
+    assert (board.connection, board.clock) == ("qemu-user", "instructions")
+    assert (board.emulated_cpu, board.boards) == ("cortex-a53", 3)
+    other = dataclasses.replace(board, emulated_cpu="cortex-a72")
+    assert other.fingerprint != board.fingerprint
+    assert dataclasses.replace(board, boards=1).fingerprint == board.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("repeats = 1", 'clock = "seconds"', ["emulated", "says nothing", "instructions"]),
+        ("repeats = 1", 'clock = "cycles"', ["'cycles'", "allowed: instructions"]),
+        ('cpu = "cortex-a53"', "", ["`emulator.cpu` = None", "qemu-user"]),
+        ("boards = 3", "boards = 0", ["`emulator.boards` = 0", "at least 1"]),
+        ('key = "emulated"', "", ["`rpc.key` = None", "qemu-user"]),
+    ],
+)
+def test_an_emulated_board_that_makes_no_sense_is_refused(
+    old: str, new: str, said: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(BoardError) as caught:
+        load_board(written(tmp_path, EMULATED.replace(old, new)))
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_a_target_may_be_a_tag_of_tvms(tmp_path: Path) -> None:
+    tag = VALID.replace('kind = "llvm"', 'tag = "arm/stm32mp1"')
+    target = load_board(written(tmp_path, tag)).target
+    assert target["mcpu"] == "cortex-a7"
+    assert target["num-cores"] == 3
+    assert "tag" not in target
+    assert load_board(written(tmp_path, tag)).tvm_target().kind.name == "llvm"
+
+
+def test_a_tag_that_tvm_does_not_know_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BoardError, match=r"no target tag 'arm/abacus'"):
+        load_board(written(tmp_path, VALID.replace('kind = "llvm"', 'tag = "arm/abacus"')))
+
+
 def test_board_files_are_found_in_a_checkout() -> None:
     assert board_names() == sorted(path.stem for path in (ROOT / "targets").glob("*.toml"))
     assert "host" in board_names()

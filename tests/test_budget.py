@@ -147,3 +147,11 @@ def test_a_model_slower_than_the_dense_one_misses_any_budget(budgets: dict[str, 
     slower = {**DENSE, "latency": 2.001}
     assert Budgets.parse(**budgets).missed(slower, DENSE) == ("latency",)
     assert Budgets.parse(**budgets).missed(DENSE, DENSE) == ()
+
+
+def test_a_time_is_no_budget_for_a_board_that_counts_instructions() -> None:
+    for latency in ("8ms", 0.008):
+        with pytest.raises(BudgetError, match=r"'emulated' measures in instructions.*'0.5x'"):
+            Budgets.parse(latency=latency).check_unit("emulated", "instructions")
+        Budgets.parse(latency=latency).check_unit("host", "seconds")
+    Budgets.parse(latency="0.5x", parameters="10k").check_unit("emulated", "instructions")

@@ -82,7 +82,7 @@ def check_board(board: Board, tracker: str | None = None) -> BoardCheck:
     try:
         servers = count_servers(board, tracker) if served else None
         facts = measurer.describe() if isinstance(measurer, RpcMeasurer) else {}
-        _check_facts(board, facts)
+        check_facts(board, facts)
         [built] = measurer.build([_kernel(board.tvm_target())])
         [outcome] = measurer.run([built]) if isinstance(built, Artifact) else [built]
     finally:
@@ -96,7 +96,7 @@ def check_board(board: Board, tracker: str | None = None) -> BoardCheck:
     )  # fmt: skip
 
 
-def _check_facts(board: Board, facts: Mapping[str, Any]) -> None:
+def check_facts(board: Board, facts: Mapping[str, Any]) -> None:
     """Compare what an agent tells with the board's file."""
     if not facts:
         return

@@ -57,7 +57,7 @@ def list_boards(options: argparse.Namespace) -> tuple[str, Any]:
     if options.check is not None:
         checked = check_board(load_board(options.check), options.tracker)
         return checked.report(), checked.to_json()
-    rows = [reachability(load_board(name)) for name in board_names()]
+    rows = [reachability(load_board(name), options.tracker) for name in board_names()]
     return boards_text(rows), [vars(row) for row in rows]
 
 

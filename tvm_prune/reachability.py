@@ -33,11 +33,16 @@ class Reachability:
     remark: str
 
 
-def reachability(board: Board) -> Reachability:
-    """Check that TVM knows the target, that what links code for it is installed, and its link."""
+def reachability(board: Board, tracker: str | None = None) -> Reachability:
+    """Check that TVM knows the target, that what links code for it is installed, and its link.
+
+    Args:
+        board: the board.
+        tracker: ``HOST:PORT`` of a tracker, where it is not the board file's.
+    """
     try:
         board.tvm_target()
-        remark = _linker_missing(board) or _UNREACHABLE[board.connection](board)
+        remark = _linker_missing(board) or _UNREACHABLE[board.connection](board, tracker)
     except PruneError as error:
         remark = str(error)
     cpu = board.target.get("mcpu", board.target.get("mtriple", board.target.get("kind")))
@@ -53,12 +58,16 @@ def _linker_missing(board: Board) -> str:
     return ""
 
 
-def _no_servers(board: Board) -> str:
-    return "" if count_servers(board) else f"no server with the key '{board.key}' is registered"
+def _no_servers(board: Board, tracker: str | None) -> str:
+    return (
+        ""
+        if count_servers(board, tracker)
+        else f"no server with the key '{board.key}' is registered"
+    )
 
 
-_UNREACHABLE: Mapping[str, Callable[[Board], str]] = {
-    "local": lambda _board: "",
+_UNREACHABLE: Mapping[str, Callable[[Board, str | None], str]] = {
+    "local": lambda _board, _tracker: "",
     "rpc": _no_servers,
     "qemu-user": _no_servers,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -53,11 +54,13 @@ def run_kernels(
     """
     session = _connect(server, limit)
     check_clock(session, clock)
-    names = {path: f"{number}.so" for number, (path, _) in enumerate(kernels)}
+    names = (f"{number}.so" for number in itertools.count())
 
     def load(path: str) -> Any:
-        session.upload(path, names[path])
-        return session.load_module(names[path])
+        # Another name each time: the server would overwrite what it has mapped.
+        name = next(names)
+        session.upload(path, name)
+        return session.load_module(name)
 
     ping = functools.partial(_ping, session)
     return _released(time_in_turns(kernels, load, session.cpu(), repeats, ping))
