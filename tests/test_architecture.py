@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "tuning emulator",
         "channels operations to_onnx agent",
         "model plan board budget measurement settings progress toolchain",
+        "connections",
         "errors machine units",
     )
 )

@@ -11,7 +11,8 @@ import pytest
 import tvm
 
 from tvm_prune import board as board_module
-from tvm_prune.board import CONNECTIONS, FIELDS, TABLES, Board, board_names, load_board
+from tvm_prune.board import FIELDS, TABLES, Board, board_names, load_board
+from tvm_prune.connections import CONNECTIONS
 from tvm_prune.errors import BoardError
 
 if sys.version_info >= (3, 11):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,13 @@ from typing import Any
 import tvm
 from tvm.target import codegen
 
+from tvm_prune.connections import (
+    CLOCKS,
+    CONNECTIONS,
+    check_choice,
+    check_clock,
+    check_connection,
+)
 from tvm_prune.errors import BoardError
 from tvm_prune.machine import core_count, cpu_name, governor
 
@@ -47,17 +54,6 @@ TABLES: Mapping[str, Mapping[str, type]] = {
     "measure": {"clock": str, "repeats": int},
 }
 """Keys of the tables of a board file, none of which must be given where the table is not."""
-
-CLOCKS: Mapping[str, Sequence[str]] = {
-    "local": ("seconds",),
-    "rpc": ("seconds",),
-    "qemu-user": ("instructions",),
-}
-"""Units that each connection can measure in, the usual one first."""
-
-CONNECTIONS = tuple(CLOCKS)
-SERVED = ("rpc", "qemu-user")
-"""Connections to servers that have a key."""
 
 _OF_A_TAG = ("kind", "mtriple", "mcpu", "mattr", "mfloat-abi", "num-cores")
 """What a board's target takes from TVM's tag; the rest is derived."""
@@ -109,6 +105,15 @@ class Board:
         except (ValueError, TypeError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise BoardError(f"Board '{self.name}': TVM refuses its target: {reason}") from error
+
+    @property
+    def cpu(self) -> str:
+        """What its processor is called."""
+        if self.emulated_cpu is not None:
+            return f"{self.emulated_cpu}, emulated"
+        if self.connection == "local":
+            return cpu_name()
+        return str(self.target.get("mcpu") or self.target.get("mtriple") or self.target["kind"])
 
     @property
     def fingerprint(self) -> str:
@@ -202,50 +207,15 @@ def _check(path: Path, data: Mapping[str, Any]) -> None:
             raise BoardError(f"The board file {path} lacks `{key}`.")
     for table, fields in TABLES.items():
         _check_keys(path, data.get(table, {}), fields, f"{table}.")
-    _check_choice(path, "connection", data["connection"], CONNECTIONS)
-    _check_connection(path, data)
-    _check_clock(path, data)
+    check_choice(path, "connection", data["connection"], CONNECTIONS)
+    check_connection(path, data)
+    check_clock(path, data)
     for table, key in (("measure", "repeats"), ("emulator", "boards")):
         number = data.get(table, {}).get(key, 1)
         if number < 1:
             raise BoardError(
                 f"The board file {path} says `{table}.{key}` = {number}; it must be at least 1."
             )
-
-
-def _check_connection(path: Path, data: Mapping[str, Any]) -> None:
-    connection, key = data["connection"], data.get("rpc", {}).get("key")
-    if (connection in SERVED) != bool(key):
-        raise BoardError(
-            f"The board file {path} says `connection` = '{connection}' and `rpc.key` = {key!r}; "
-            "a board has a key, the name of its servers at the tracker, where its connection is "
-            f"one of {', '.join(SERVED)}, and only there."
-        )
-    cpu = data.get("emulator", {}).get("cpu")
-    if (connection == "qemu-user") != bool(cpu):
-        raise BoardError(
-            f"The board file {path} says `connection` = '{connection}' and `emulator.cpu` = "
-            f"{cpu!r}; a board has that where its connection is qemu-user, and only there."
-        )
-
-
-def _check_clock(path: Path, data: Mapping[str, Any]) -> None:
-    allowed = CLOCKS[data["connection"]]
-    clock = data.get("measure", {}).get("clock", allowed[0])
-    if clock == "seconds" and clock not in allowed:
-        raise BoardError(
-            f"The board file {path} says `measure.clock` = 'seconds', but the board is emulated: "
-            "the time that an emulator takes says nothing about the time that a processor takes, "
-            f"not even which of two schedules is faster. Allowed: {', '.join(allowed)}."
-        )
-    _check_choice(path, "measure.clock", clock, allowed)
-
-
-def _check_choice(path: Path, key: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise BoardError(
-            f"The board file {path} says `{key}` = '{value}'; allowed: {', '.join(allowed)}."
-        )
 
 
 def _check_keys(

@@ -9,7 +9,8 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from tvm_prune.board import SERVED, Board
+from tvm_prune.board import Board
+from tvm_prune.connections import SERVED
 from tvm_prune.errors import BoardError
 from tvm_prune.measure import MEASURERS, RpcMeasurer, count_servers
 from tvm_prune.measurement import Artifact, Measurement

@@ -18,7 +18,6 @@ from tvm_prune.board import Board
 from tvm_prune.errors import ExportError
 from tvm_prune.export import Bundle, write_bundle
 from tvm_prune.latency import ModelError
-from tvm_prune.machine import cpu_name
 from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model, TensorSpec
 from tvm_prune.operations import multiply_accumulates
@@ -94,7 +93,7 @@ class PruneResult:
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "model": self.model.name,
             "board": {"name": self.board.name, "fingerprint": self.board.fingerprint,
-                      "cpu": cpu_name(), "system": platform.platform()},
+                      "cpu": self.board.cpu, "system": platform.platform()},
             "target": dict(self.board.target),
             "budget": self.budget,
             "inputs": _specs(self.model.inputs),

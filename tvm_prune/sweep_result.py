@@ -9,7 +9,6 @@ from typing import Any
 
 from tvm_prune import __version__
 from tvm_prune.board import Board
-from tvm_prune.machine import cpu_name
 from tvm_prune.measurement import Measurement
 from tvm_prune.report import sweep_plot, sweep_text
 
@@ -96,7 +95,7 @@ class SweepResult:
             "board": {
                 "name": self.board.name,
                 "fingerprint": self.board.fingerprint,
-                "cpu": cpu_name(),
+                "cpu": self.board.cpu,
             },
             "measured_together": self.together,
             "dense": None if self.dense is None else self._row(self.dense),

@@ -32,9 +32,9 @@ def export_shared_library(
     try:
         executable.export_library(str(path), fcompile=compiler)
     except (RuntimeError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
+        told = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
         raise PruneError(
-            f"Cannot link {path.name}: {first}. Linking needs a C++ compiler: "
+            f"Cannot link {path.name}: {told}. Linking needs a C++ compiler: "
             f"{linker or '`apt-get install g++` on Debian'}."
         ) from error
 
