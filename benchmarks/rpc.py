@@ -186,7 +186,7 @@ def _sessions(folder: Path, count: int) -> list[Row]:
             job = (server, 60.0, [(str(kernel.path), kernel.arguments)], repeats, measurer.unit)
             [result] = workers.map(rpc_jobs.run_kernels, [job]) if server else [Failed("no server")]
             taken.append(time.perf_counter() - start)
-            cause = result if isinstance(result, Failed) else result[0]
+            cause = result if isinstance(result, Failed) else result.result[0]
             if isinstance(cause, Failed):
                 causes.append(cause.cause)
             elif round(cause[0] * 1e9) != cost:

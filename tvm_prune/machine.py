@@ -20,11 +20,15 @@ class Conditions:
         governor: what sets that frequency, for example ``performance``; several are joined by
             commas.
         load_average: processes that ran or wanted to, mean over the last minute.
+        temperature_c: of the processor, in degrees Celsius.
+        throttled: whether heat or the power supply slowed it down, in the words of its firmware.
     """
 
     frequency_hz: float | None = None
     governor: str | None = None
     load_average: float | None = None
+    temperature_c: float | None = None
+    throttled: str | None = None
 
 
 UNKNOWN = Conditions()

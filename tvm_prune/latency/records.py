@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 from tvm_prune.errors import MeasureError
-from tvm_prune.machine import Conditions
+from tvm_prune.machine import UNKNOWN, Conditions
 from tvm_prune.measurement import Failure, Measurement
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -33,17 +34,23 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE kernel ADD COLUMN governor TEXT",
         "ALTER TABLE kernel ADD COLUMN load_average REAL",
     ),
+    (
+        "ALTER TABLE kernel ADD COLUMN temperature_c REAL",
+        "ALTER TABLE kernel ADD COLUMN throttled TEXT",
+    ),
 )
 """Statements that lead from each version of the file (``PRAGMA user_version``) to the next one.
 
 The first files had a table, but no version: their rows are kept and say nothing of conditions.
 """
 
+_CONDITIONS = "frequency_hz, governor, load_average, temperature_c, throttled"
+"""Columns of the fields of :class:`~tvm_prune.machine.Conditions`, in order."""
+
 _COLUMNS = (
-    "board, workload, schedule, unit, samples, failure, measured_at, "
-    "outlier_share, frequency_hz, governor, load_average"
+    "board, workload, schedule, unit, samples, failure, measured_at, outlier_share, " + _CONDITIONS
 )
-_SELECT = "SELECT unit, samples, failure, frequency_hz, governor, load_average FROM kernel"
+_SELECT = f"SELECT unit, samples, failure, {_CONDITIONS} FROM kernel"
 
 
 @dataclass(frozen=True)
@@ -162,25 +169,16 @@ def _text(outcome: Measurement | Failure) -> tuple[str, str, str | None]:
     return "", "[]", json.dumps([outcome.stage, outcome.cause])
 
 
-def _conditions(
-    outcome: Measurement | Failure,
-) -> tuple[float | None, float | None, str | None, float | None]:
+def _conditions(outcome: Measurement | Failure) -> tuple[float | str | None, ...]:
     """What a row tells about how it was measured."""
     if isinstance(outcome, Failure):
-        return None, None, None, None
-    known = outcome.conditions
-    return outcome.outlier_share, known.frequency_hz, known.governor, known.load_average
+        return (None, *astuple(UNKNOWN))
+    return (outcome.outlier_share, *astuple(outcome.conditions))
 
 
 def _outcome(
-    unit: str,
-    samples: str,
-    failure: str | None,
-    frequency_hz: float | None,
-    governor: str | None,
-    load_average: float | None,
+    unit: str, samples: str, failure: str | None, *conditions: Any
 ) -> Measurement | Failure:
     if failure is not None:
         return Failure(*json.loads(failure))
-    conditions = Conditions(frequency_hz, governor, load_average)
-    return Measurement(tuple(json.loads(samples)), unit, conditions)
+    return Measurement(tuple(json.loads(samples)), unit, Conditions(*conditions))

@@ -1,15 +1,14 @@
-"""What the clocks of servers count, and how a server tells."""
+"""What the clocks of servers count."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tvm_prune.errors import MeasureError
+from tvm_prune.measure.facts import describe_server
 
-_DESCRIBE = "tvm_prune.agent.describe"
 _DIGITS = 3
 
 
@@ -37,20 +36,6 @@ CLOCKS: Mapping[str, Clock] = {
     "instructions": Clock("instructions", 1e9, exact=True),
 }
 """Clocks of boards, by the unit that their files name."""
-
-
-def describe_server(session: Any) -> dict[str, Any]:
-    """What the agent at the other end of a session tells of its board; TVM's own server: nothing.
-
-    Raises:
-        Exception: of any kind, if the session is dead.
-    """
-    try:
-        describe = session.get_function(_DESCRIBE)
-    except AttributeError:
-        return {}
-    facts: dict[str, Any] = json.loads(describe())
-    return facts
 
 
 def check_clock(session: Any, clock: str) -> None:

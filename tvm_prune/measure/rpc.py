@@ -11,12 +11,14 @@ import tvm
 from tvm.target import Target
 
 from tvm_prune.errors import MeasureError
+from tvm_prune.machine import Conditions
 from tvm_prune.measure import rpc_jobs
 from tvm_prune.measure.building import KernelBuilder
 from tvm_prune.measure.clocks import CLOCKS, Clock
+from tvm_prune.measure.facts import conditions_of
 from tvm_prune.measure.pool import Failed, WorkerPool
 from tvm_prune.measure.repeats import Repeats
-from tvm_prune.measure.rpc_jobs import Refused
+from tvm_prune.measure.rpc_jobs import Refused, Told
 from tvm_prune.measure.servers import Finder, Servers
 from tvm_prune.measure.tracker import Server
 from tvm_prune.measure.turns import batches
@@ -100,7 +102,7 @@ class RpcMeasurer:
         self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15
     ) -> list[Measurement]:
         """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`."""
-        samples = self._on_a_server(
+        told = self._on_a_server(
             rpc_jobs.time_models,
             [str(library) for library in libraries],
             dict(inputs),
@@ -108,7 +110,8 @@ class RpcMeasurer:
             self._repeats,
             self.unit,
         )
-        return [_measurement(taken, self._clock) for taken in samples]
+        now = conditions_of(told.facts)
+        return [_measurement(taken, self._clock, now) for taken in told.result]
 
     def describe(self) -> dict[str, Any]:
         """What a server's agent tells of the board; nothing where TVM's own server runs.
@@ -207,12 +210,16 @@ class _Runs:
             self._learn(server, share, result)
 
     def _learn(
-        self, server: Server, share: Sequence[int], result: list[list[float] | Failed] | Failed
+        self,
+        server: Server,
+        share: Sequence[int],
+        result: Told[list[list[float] | Failed]] | Failed,
     ) -> None:
         """Keep what a session gave; where it broke, the kernel that ran then is suspect."""
         if not isinstance(result, Failed):
             self._servers.trust(server)
-            outcomes = (_outcome(each, self._clock) for each in result)
+            now = conditions_of(result.facts)
+            outcomes = (_outcome(each, self._clock, now) for each in result.result)
             self._outcomes |= dict(zip(share, outcomes, strict=True))
             return
         self._servers.blame(server, result.cause)
@@ -230,11 +237,11 @@ def _runners(timeout: float) -> WorkerPool:
     return WorkerPool(_MOST_SERVERS, timeout=timeout, imports=("tvm_prune.measure.rpc_jobs",))
 
 
-def _outcome(result: list[float] | Failed, clock: Clock) -> Measurement | Failure:
-    return (
-        Failure("run", result.cause) if isinstance(result, Failed) else _measurement(result, clock)
-    )
+def _outcome(result: list[float] | Failed, clock: Clock, now: Conditions) -> Measurement | Failure:
+    if isinstance(result, Failed):
+        return Failure("run", result.cause)
+    return _measurement(result, clock, now)
 
 
-def _measurement(seconds: Sequence[float], clock: Clock) -> Measurement:
-    return Measurement(tuple(map(clock.cost, seconds)), clock.unit)
+def _measurement(seconds: Sequence[float], clock: Clock, now: Conditions) -> Measurement:
+    return Measurement(tuple(map(clock.cost, seconds)), clock.unit, now)

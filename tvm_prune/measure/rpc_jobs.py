@@ -12,12 +12,13 @@ import gc
 import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import tvm
 
-from tvm_prune.measure.clocks import check_clock, describe_server
+from tvm_prune.measure.clocks import check_clock
+from tvm_prune.measure.facts import describe_server
 from tvm_prune.measure.jobs import flat_tensors
 from tvm_prune.measure.pool import Failed
 from tvm_prune.measure.repeats import Repeats
@@ -27,6 +28,19 @@ from tvm_prune.measure.worker import describe
 from tvm_prune.measurement import Array
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Told(Generic[Result]):
+    """A result, and what the server's agent tells of its board at that time.
+
+    Attributes:
+        result: of the job.
+        facts: see :func:`~tvm_prune.measure.facts.describe_server`.
+    """
+
+    result: Result
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ def run_kernels(
     kernels: Sequence[tuple[str, Signature]],
     repeats: Repeats,
     clock: str,
-) -> Generator[int, None, list[list[float] | Failed]]:
+) -> Generator[int, None, Told[list[list[float] | Failed]]]:
     """Run kernels on a server; see :func:`~tvm_prune.measure.turns.time_in_turns`.
 
     Args:
@@ -52,6 +66,16 @@ def run_kernels(
         repeats: how often to run each.
         clock: what the server's clock has to count.
     """
+    return _released(_run_kernels(server, limit, kernels, repeats, clock))
+
+
+def _run_kernels(
+    server: Server,
+    limit: float,
+    kernels: Sequence[tuple[str, Signature]],
+    repeats: Repeats,
+    clock: str,
+) -> Generator[int, None, Told[list[list[float] | Failed]]]:
     session = _connect(server, limit)
     check_clock(session, clock)
     names = (f"{number}.so" for number in itertools.count())
@@ -63,7 +87,8 @@ def run_kernels(
         return session.load_module(name)
 
     ping = functools.partial(_ping, session)
-    return _released(time_in_turns(kernels, load, session.cpu(), repeats, ping))
+    outcomes = yield from time_in_turns(kernels, load, session.cpu(), repeats, ping)
+    return Told(outcomes, describe_server(session))
 
 
 def run_model(
@@ -101,7 +126,7 @@ def time_models(
     rounds: int,
     repeats: Repeats,
     clock: str,
-) -> Generator[int, None, list[list[float]] | Refused]:
+) -> Generator[int, None, Told[list[list[float]]] | Refused]:
     """Seconds per call of several Relax executables that take turns: `rounds` samples of each."""
     return _released(_time_models(server, limit, libraries, inputs, rounds, repeats, clock))
 
@@ -114,7 +139,7 @@ def _time_models(
     rounds: int,
     repeats: Repeats,
     clock: str,
-) -> Generator[int, None, list[list[float]] | Refused]:
+) -> Generator[int, None, Told[list[list[float]]] | Refused]:
     yield 0
     session = _connect(server, limit)
     check_clock(session, clock)
@@ -131,7 +156,7 @@ def _time_models(
             for step, (call, taken) in enumerate(zip(calls, samples, strict=True), start=1):
                 yield step
                 taken.append(call())
-        return samples
+        return Told(samples, describe_server(session))
     except Exception as error:
         _ping(session, error)
         return Refused(describe(error))
