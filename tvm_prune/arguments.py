@@ -56,6 +56,9 @@ def prune_options(parser: argparse.ArgumentParser) -> None:
 def without_budget(options: argparse.Namespace) -> str | None:
     """What is wrong with the usage of ``prune``, if anything is."""
     names = [f"--{name}" for name in QUANTITIES]
+    thresholds = (options.threshold, options.relative_threshold)
+    if options.objective == "accuracy" or any(value is not None for value in thresholds):
+        return None
     if all(getattr(options, name) is None for name in QUANTITIES):
         return f"at least one of the arguments {', '.join(names)} is required"
     return None
@@ -95,6 +98,7 @@ def session_options(parser: argparse.ArgumentParser) -> None:
         "--importance", default=defaults.criterion, choices=list(CRITERIA), metavar="CRITERION",
         help=f"which units matter: {', '.join(CRITERIA)} (default {defaults.criterion})",
     )  # fmt: skip
+    accuracy_options(parser)
     parser.add_argument(
         "--samples", type=_positive, default=defaults.samples, metavar="N",
         help=f"pruned models to sample for the latency model (default {defaults.samples})",
@@ -104,6 +108,38 @@ def session_options(parser: argparse.ArgumentParser) -> None:
         help="keep the weights as they are instead of reconstructing them from calibration data",
     )  # fmt: skip
     board_options(parser)
+
+
+def accuracy_options(parser: argparse.ArgumentParser) -> None:
+    """What decides which units go, and how the accuracy is watched."""
+    defaults = Settings()
+    parser.add_argument(
+        "--threshold", type=float, metavar="IMPORTANCE",
+        help="units below it go whatever the budgets, in the scale of the criterion",
+    )  # fmt: skip
+    parser.add_argument(
+        "--relative-threshold", type=float, metavar="SHARE",
+        help="the same, as a share of the most important unit of each group, 0..1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--objective", default=defaults.objective,
+        choices=["latency", "sensitivity", "importance", "accuracy"],
+        help="latency: the most accurate model within the budgets (default); sensitivity, "
+        "importance: the same by that alone; accuracy: the fastest one within "
+        "--max-accuracy-drop",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-accuracy-drop", type=float, metavar="SHARE",
+        help="largest drop of the accuracy on the --eval samples; 0.02 is two points",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", type=_positive, default=defaults.steps, metavar="N",
+        help="prune in steps, scoring the units that are left after each (default 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--schedule", choices=["polynomial", "linear"], default=defaults.schedule,
+        help="how the budgets tighten over the steps (default polynomial)",
+    )  # fmt: skip
 
 
 def measure_options(parser: argparse.ArgumentParser) -> None:

@@ -115,6 +115,12 @@ def _settings(options: argparse.Namespace) -> Settings:
     return replace(
         Settings(),
         criterion=options.importance,
+        threshold=options.threshold,
+        relative_threshold=options.relative_threshold,
+        objective=options.objective,
+        max_accuracy_drop=options.max_accuracy_drop,
+        steps=options.steps,
+        schedule=options.schedule,
         keep=tuple(options.keep),
         max_sparsity=options.max_sparsity,
         attention=options.attention,

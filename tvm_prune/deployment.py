@@ -51,6 +51,22 @@ class Deployed:
         }
 
 
+def recovered(search: Search, widths: Widths, calibration: Arrays) -> tuple[PruningPlan, Model]:
+    """The plan that keeps the best units at some widths, and the model after it.
+
+    Args:
+        search: the run; its settings say whether the kept weights are refitted.
+        widths: width of every group.
+        calibration: samples stacked along the first axis, by input name.
+    """
+    compilation = search.compilation
+    plan = compilation.plan(widths)
+    values = prune_parameters(compilation.model.parameters, plan)
+    if search.settings.recover and plan.kept:
+        values = reconstruct(compilation.model, plan, calibration, search.settings.seed)
+    return plan, compilation.pruned(plan, values)
+
+
 def deploy(search: Search, widths: Widths, calibration: Arrays) -> Deployed:
     """Recover, compile, verify and measure the model at the given widths.
 
@@ -63,18 +79,14 @@ def deploy(search: Search, widths: Widths, calibration: Arrays) -> Deployed:
         VerificationError: if the compiled model does not compute what it should.
     """
     compilation, dense = search.compilation, search.compilation.model
-    plan = compilation.plan(widths)
     with search.progress.step("recovering, compiling and verifying", 3) as step:
-        values = prune_parameters(dense.parameters, plan)
-        if search.settings.recover and plan.kept:
-            values = reconstruct(dense, plan, calibration, search.settings.seed)
+        plan, model = recovered(search, widths, calibration)
         step.update(1, "compiling")
-        model = compilation.pruned(plan, values)
         library = search.folder / "deployed.so"
         compilation.build(model, search.families, library)
         step.update(2, "verifying")
         references = {
-            "zero-masked dense model": masked_model(dense, plan, values),
+            "zero-masked dense model": masked_model(dense, plan, model.parameters),
             "pruned model": model,
         }
         verification = verify(library, references, calibration, search.session.measurer)

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from tvm_prune.board import Board, load_board
 from tvm_prune.budget import Budget, Budgets
-from tvm_prune.channels import Channels, find_channels, width_limits
+from tvm_prune.channels import Channels, find_channels
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import Deployed, deploy
-from tvm_prune.errors import BudgetError, ModelError
-from tvm_prune.importance import Context, score_units
+from tvm_prune.errors import BudgetError, DataError, ModelError
+from tvm_prune.iteration import Journey
 from tvm_prune.latency import ModelError as LatencyModelError
 from tvm_prune.model import Model, bound_inputs
 from tvm_prune.progress import Progress, Silent
 from tvm_prune.result import PruneResult
+from tvm_prune.scoring import score
 from tvm_prune.search import Planned, Search
 from tvm_prune.session import open_session
 from tvm_prune.settings import Settings
@@ -70,7 +71,11 @@ def prune(
         BudgetError: if no budget is given, or they cannot be met; names the closest feasible plan.
         PruneError: any other error of this package, in one sentence each.
     """
-    budgets = Budgets.parse(latency=latency, parameters=parameters, macs=macs)
+    chosen = settings or Settings()
+    given = {"latency": latency, "parameters": parameters, "macs": macs}
+    is_free = chosen.has_threshold or chosen.objective == "accuracy"
+    asked = any(budget is not None for budget in given.values())
+    budgets = Budgets.parse(**given) if asked or not is_free else Budgets(())
     with started(
         model,
         board,
@@ -100,9 +105,11 @@ def started(
     Raises:
         PruneError: any error of this package.
     """
+    settings = settings or Settings()
+    _check_accuracy_settings(settings, evaluation)
     calibration = bound_inputs(model.inputs, calibration, batch=True)
     evaluation = labelled(model.inputs, evaluation) if evaluation is not None else None
-    with opened(model, board, settings or Settings(), progress or Silent()) as search:
+    with opened(model, board, settings, progress or Silent(), calibration) as search:
         tuning = search.tune()
         latency_model = search.fit()
         yield Run(search, tuning, latency_model.error, calibration, evaluation)
@@ -110,25 +117,64 @@ def started(
 
 @contextmanager
 def opened(
-    model: Model, board: str | Board, settings: Settings, progress: Progress
+    model: Model,
+    board: str | Board,
+    settings: Settings,
+    progress: Progress,
+    calibration: Arrays | None = None,
 ) -> Iterator[Search]:
     """A model on a board, of which nothing is tuned or measured yet.
+
+    Args:
+        model: the trained model.
+        board: name of a board, path of a board file, or a board.
+        settings: effort, criterion, seed and cache.
+        progress: receives the steps of the run.
+        calibration: samples to score units with; None where no plan will be delivered.
 
     Raises:
         PruneError: if nothing of the model can be pruned, or the board cannot be reached.
     """
     board = board if isinstance(board, Board) else load_board(board)
     channels = _prunable_channels(model, settings)
-    limits = width_limits(channels, settings.max_sparsity, settings.bounds)
-    scores = score_units(Context(channels, model.parameters, settings.seed), settings.criterion)
+    scoring = score(model, channels, calibration, settings, progress)
     with (
         open_session(
             board, settings.cache, executor=settings.executor, tracker=settings.tracker
         ) as session,
         tempfile.TemporaryDirectory(prefix="tvm-prune-") as folder,
     ):
-        compilation = Compilation(model, channels, scores, limits, session.target, board.linker)
+        compilation = Compilation(
+            model,
+            channels,
+            scoring.scores,
+            scoring.limits,
+            session.target,
+            board.linker,
+            scoring.shares,
+        )
         yield Search(session, compilation, settings, progress, Path(folder))
+
+
+def _check_accuracy_settings(settings: Settings, evaluation: Arrays | None) -> None:
+    """What can be told to be wrong with accuracies before the long work begins."""
+    if settings.steps < 1:
+        raise BudgetError(f"The number of steps is {settings.steps}, but it must be at least 1.")
+    drop = settings.max_accuracy_drop
+    if settings.objective == "accuracy" and drop is None:
+        raise BudgetError(
+            "The objective 'accuracy' needs the largest drop that is allowed "
+            "(--max-accuracy-drop 0.02 is two points)."
+        )
+    if drop is None:
+        return
+    if not 0 <= drop < 1:
+        raise BudgetError(
+            f"The largest accuracy drop is {drop}, but it must be at least 0 and below 1; two "
+            "points are 0.02."
+        )
+    if evaluation is None:
+        raise DataError("A largest accuracy drop needs labelled samples to tell it (--eval).")
 
 
 def _prunable_channels(model: Model, settings: Settings) -> Channels:
@@ -165,6 +211,32 @@ class Run:
         Raises:
             BudgetError: if they cannot be met.
         """
+        settings, compilation = self.search.settings, self.search.compilation
+        journey = Journey(self.search, self.calibration, self.evaluation)
+        try:
+            if settings.objective == "accuracy":
+                budgets = journey.fastest(budgets)
+            if settings.steps > 1:
+                budgets = journey.in_steps(budgets)
+            return self._accurate(self._delivered(budgets))
+        finally:
+            self.search.use(compilation)
+
+    def _accurate(self, result: PruneResult) -> PruneResult:
+        """The result, if its accuracy is within the drop that is allowed."""
+        allowed, dense, pruned = (
+            self.search.settings.max_accuracy_drop, result.dense_accuracy, result.accuracy
+        )  # fmt: skip
+        if allowed is None or dense is None or pruned is None or dense - pruned <= allowed + 1e-9:
+            return result
+        raise BudgetError(
+            f"The model within the budget {result.budget} has an accuracy of {pruned:.2%}, "
+            f"{(dense - pruned) * 100:.2f} points below the dense one, but {allowed * 100:g} are "
+            "allowed. Give a looser budget, or let --objective accuracy find it; --steps goes "
+            "back to the last step that was good enough."
+        )
+
+    def _delivered(self, budgets: Budgets) -> PruneResult:
         margins: dict[str, float] = {}
         for _ in range(DEPLOYMENTS):
             planned = self.search.plan(budgets, margins)
