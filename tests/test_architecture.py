@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "__init__ __main__",
         "cli",
-        "acquisition pareto",
+        "acquisition pareto retraining sparsifying",
         "pipeline workflow",
         "iteration",
         "deployment",
@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "learning whole_models",
         "compilation scoring session verification reachability console arguments",
         "planner transform measure export report recover frontend torch sensitivity",
-        "latency importance",
+        "latency importance accuracy_arguments",
         "tuning",
         "channels operations to_onnx activations",
         "model plan board budget measurement settings progress",

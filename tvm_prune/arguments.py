@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_prune.accuracy_arguments import accuracy_options, threshold_options
 from tvm_prune.budget import QUANTITIES
 from tvm_prune.errors import DataError, ModelError
 from tvm_prune.importance import CRITERIA
@@ -110,38 +111,6 @@ def session_options(parser: argparse.ArgumentParser) -> None:
     board_options(parser)
 
 
-def accuracy_options(parser: argparse.ArgumentParser) -> None:
-    """What decides which units go, and how the accuracy is watched."""
-    defaults = Settings()
-    parser.add_argument(
-        "--threshold", type=float, metavar="IMPORTANCE",
-        help="units below it go whatever the budgets, in the scale of the criterion",
-    )  # fmt: skip
-    parser.add_argument(
-        "--relative-threshold", type=float, metavar="SHARE",
-        help="the same, as a share of the most important unit of each group, 0..1",
-    )  # fmt: skip
-    parser.add_argument(
-        "--objective", default=defaults.objective,
-        choices=["latency", "sensitivity", "importance", "accuracy"],
-        help="latency: the most accurate model within the budgets (default); sensitivity, "
-        "importance: the same by that alone; accuracy: the fastest one within "
-        "--max-accuracy-drop",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-accuracy-drop", type=float, metavar="SHARE",
-        help="largest drop of the accuracy on the --eval samples; 0.02 is two points",
-    )  # fmt: skip
-    parser.add_argument(
-        "--steps", type=_positive, default=defaults.steps, metavar="N",
-        help="prune in steps, scoring the units that are left after each (default 1)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--schedule", choices=["polynomial", "linear"], default=defaults.schedule,
-        help="how the budgets tighten over the steps (default polynomial)",
-    )  # fmt: skip
-
-
 def measure_options(parser: argparse.ArgumentParser) -> None:
     """The model, the board and the effort."""
     model_options(parser)
@@ -187,6 +156,13 @@ def place_options(parser: argparse.ArgumentParser) -> None:
         help="the RPC tracker that knows the board's servers "
         "(default: the board file's, or $TVM_TRACKER_HOST and $TVM_TRACKER_PORT)",
     )  # fmt: skip
+
+
+def weights_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the board, and which weights become zero."""
+    model_options(parser)
+    threshold_options(parser)
+    board_options(parser)
 
 
 def run_options(parser: argparse.ArgumentParser) -> None:

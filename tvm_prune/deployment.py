@@ -14,6 +14,7 @@ from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model
 from tvm_prune.operations import multiply_accumulates
 from tvm_prune.plan import PruningPlan
+from tvm_prune.progress import Step
 from tvm_prune.recover import reconstruct
 from tvm_prune.search import Search
 from tvm_prune.transform import masked_model, prune_parameters
@@ -78,21 +79,39 @@ def deploy(search: Search, widths: Widths, calibration: Arrays) -> Deployed:
     Raises:
         VerificationError: if the compiled model does not compute what it should.
     """
-    compilation, dense = search.compilation, search.compilation.model
     with search.progress.step("recovering, compiling and verifying", 3) as step:
         plan, model = recovered(search, widths, calibration)
         step.update(1, "compiling")
-        library = search.folder / "deployed.so"
-        compilation.build(model, search.families, library)
-        step.update(2, "verifying")
-        references = {
-            "zero-masked dense model": masked_model(dense, plan, model.parameters),
-            "pruned model": model,
-        }
-        verification = verify(library, references, calibration, search.session.measurer)
-        dense_library = search.models.build(compilation.dense)
-        # The dense model is not compared with itself: noise would make one of the two slower.
-        libraries = [dense_library, library] if plan.kept else [dense_library]
-        latencies = search.models.measure(libraries)
-        step.update(3)
+        return deploy_model(search, plan, model, calibration, step)
+
+
+def deploy_model(
+    search: Search, plan: PruningPlan, model: Model, calibration: Arrays, step: Step
+) -> Deployed:
+    """Compile, verify and measure a pruned model with the weights that it has.
+
+    Args:
+        search: the run.
+        plan: what was kept.
+        model: the pruned model.
+        calibration: samples stacked along the first axis, by input name.
+        step: told how far this is.
+
+    Raises:
+        VerificationError: if the compiled model does not compute what it should.
+    """
+    compilation, dense = search.compilation, search.compilation.model
+    library = search.folder / "deployed.so"
+    compilation.build(model, search.families, library)
+    step.update(2, "verifying")
+    references = {
+        "zero-masked dense model": masked_model(dense, plan, model.parameters),
+        "pruned model": model,
+    }
+    verification = verify(library, references, calibration, search.session.measurer)
+    dense_library = search.models.build(compilation.dense)
+    # The dense model is not compared with itself: noise would make one of the two slower.
+    libraries = [dense_library, library] if plan.kept else [dense_library]
+    latencies = search.models.measure(libraries)
+    step.update(3)
     return Deployed(plan, model, library, verification, latencies[0], latencies[-1])

@@ -17,11 +17,12 @@ from tvm_prune.budget import Budget, Budgets
 from tvm_prune.channels import ChannelGroup, Channels, find_channels
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import recovered
-from tvm_prune.errors import BudgetError
+from tvm_prune.errors import BudgetError, DataError
 from tvm_prune.model import Model
 from tvm_prune.plan import PruningPlan
 from tvm_prune.scoring import Scoring, score
 from tvm_prune.search import Search
+from tvm_prune.settings import Settings
 from tvm_prune.verification import LABEL, reference_outputs
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -92,14 +93,15 @@ class Journey:
         return reached
 
     def fastest(self, budgets: Budgets) -> Budgets:
-        """The tightest latency budget whose model is accurate enough, other budgets being met.
+        """The tightest latency budget, within those given, whose model is accurate enough.
 
         Raises:
             BudgetError: if no pruned model is.
         """
         dense = self.search.dense_costs()
-        others = {n: b for n, b in budgets.bounds(dense).items() if n != "latency"}
-        low, high, found = NARROWEST, 1.0, None
+        others = budgets.bounds(dense)
+        high = min(1.0, others.pop("latency", dense["latency"]) / dense["latency"])
+        low, found = min(NARROWEST, high), None
         with self.search.progress.step("looking for the fastest model", BISECTIONS) as step:
             for index in range(1, BISECTIONS + 1):
                 ratio = (low + high) / 2
@@ -138,6 +140,32 @@ class Journey:
         left = find_channels(model.module, attention=labelling.attention, keep=settings.keep)
         scoring = score(model, left, self.calibration, replace(settings, bounds={}))
         self.search.use(narrowed(compilation, plan, left, scoring))
+
+
+def check_settings(settings: Settings, has_evaluation: bool) -> None:
+    """Tell what is wrong with steps and accuracies before the long work begins.
+
+    Raises:
+        BudgetError: if a value is out of range or missing.
+        DataError: if an accuracy is to be watched, but there is nothing to tell it from.
+    """
+    if settings.steps < 1:
+        raise BudgetError(f"The number of steps is {settings.steps}, but it must be at least 1.")
+    drop = settings.max_accuracy_drop
+    if settings.objective == "accuracy" and drop is None:
+        raise BudgetError(
+            "The objective 'accuracy' needs the largest drop that is allowed "
+            "(--max-accuracy-drop 0.02 is two points)."
+        )
+    if drop is None:
+        return
+    if not 0 <= drop < 1:
+        raise BudgetError(
+            f"The largest accuracy drop is {drop}, but it must be at least 0 and below 1; two "
+            "points are 0.02."
+        )
+    if not has_evaluation:
+        raise DataError("A largest accuracy drop needs labelled samples to tell it (--eval).")
 
 
 def schedule(name: str, progress: float) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvm_prune.channels import Channels, Limits, Scores, width_limits
+from tvm_prune.errors import PruneError
 from tvm_prune.importance import Context, Thresholds, normalised, raw_scores
 from tvm_prune.model import Model
 from tvm_prune.planner import kept_shares
@@ -61,6 +62,7 @@ def score(
         PruneError: if the criterion cannot be told for this model.
     """
     context = Context(channels, model.parameters, settings.seed, model, calibration)
+    settings = _possible(context, settings, progress or Silent())
     raw = raw_scores(context, settings.criterion if calibration is not None else WITHOUT_DATA)
     limits = width_limits(channels, settings.max_sparsity, settings.bounds)
     limits = Thresholds(settings.threshold, settings.relative_threshold).limit(raw, limits)
@@ -70,11 +72,27 @@ def score(
     return Scoring(scores, limits, _shares(context, scores, limits, progress or Silent()))
 
 
+def _possible(context: Context, settings: Settings, progress: Progress) -> Settings:
+    """The settings, or what they come down to for a model that only TVM can run.
+
+    A criterion or objective that the user chose is not replaced: it fails with the reason.
+    """
+    is_default = settings.criterion == Settings.criterion and settings.objective == "latency"
+    if context.data is None or not is_default:
+        return settings
+    try:
+        context.onnx  # noqa: B018
+    except PruneError as error:
+        progress.say(f"units are ranked by the size of their weights: {error}")
+        return replace(settings, criterion=WITHOUT_DATA, objective="importance")
+    return settings
+
+
 def _shares(
     context: Context, scores: Scores, limits: Limits, progress: Progress
 ) -> Sequence[NDArray[np.float64]]:
     """Share kept by width: one over one plus the loss, as signal over signal plus noise."""
-    with progress.step("measuring the sensitivity of groups", len(scores)) as step:
+    with progress.step("judging how sensitive the output is", len(scores)) as step:
         curves = sensitivity_curves(context, scores, limits, step.update)
     return [
         kept_shares(one) if curve is None else 1.0 / (1.0 + curve.loss)

@@ -17,8 +17,8 @@ from tvm_prune.budget import Budget, Budgets
 from tvm_prune.channels import Channels, find_channels
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import Deployed, deploy
-from tvm_prune.errors import BudgetError, DataError, ModelError
-from tvm_prune.iteration import Journey
+from tvm_prune.errors import BudgetError, ModelError
+from tvm_prune.iteration import Journey, check_settings
 from tvm_prune.latency import ModelError as LatencyModelError
 from tvm_prune.model import Model, bound_inputs
 from tvm_prune.progress import Progress, Silent
@@ -106,7 +106,7 @@ def started(
         PruneError: any error of this package.
     """
     settings = settings or Settings()
-    _check_accuracy_settings(settings, evaluation)
+    check_settings(settings, evaluation is not None)
     calibration = bound_inputs(model.inputs, calibration, batch=True)
     evaluation = labelled(model.inputs, evaluation) if evaluation is not None else None
     with opened(model, board, settings, progress or Silent(), calibration) as search:
@@ -154,27 +154,6 @@ def opened(
             scoring.shares,
         )
         yield Search(session, compilation, settings, progress, Path(folder))
-
-
-def _check_accuracy_settings(settings: Settings, evaluation: Arrays | None) -> None:
-    """What can be told to be wrong with accuracies before the long work begins."""
-    if settings.steps < 1:
-        raise BudgetError(f"The number of steps is {settings.steps}, but it must be at least 1.")
-    drop = settings.max_accuracy_drop
-    if settings.objective == "accuracy" and drop is None:
-        raise BudgetError(
-            "The objective 'accuracy' needs the largest drop that is allowed "
-            "(--max-accuracy-drop 0.02 is two points)."
-        )
-    if drop is None:
-        return
-    if not 0 <= drop < 1:
-        raise BudgetError(
-            f"The largest accuracy drop is {drop}, but it must be at least 0 and below 1; two "
-            "points are 0.02."
-        )
-    if evaluation is None:
-        raise DataError("A largest accuracy drop needs labelled samples to tell it (--eval).")
 
 
 def _prunable_channels(model: Model, settings: Settings) -> Channels:

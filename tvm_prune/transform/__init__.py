@@ -10,15 +10,29 @@ from tvm_prune.transform.prune_channels import (
     prune_parameters,
     pruned_model,
 )
+from tvm_prune.transform.prune_weights import (
+    PolynomialSchedule,
+    PruneWeights,
+    WeightKind,
+    WeightThreshold,
+    is_weight,
+    prune_weights,
+)
 from tvm_prune.transform.schedule_kernels import ScheduleKernels
 
 __all__ = [
     "MaskStatistics",
+    "PolynomialSchedule",
     "PruneChannels",
+    "PruneWeights",
     "ScheduleKernels",
+    "WeightKind",
+    "WeightThreshold",
     "inference_form",
+    "is_weight",
     "mask_parameters",
     "masked_model",
     "prune_parameters",
+    "prune_weights",
     "pruned_model",
 ]
