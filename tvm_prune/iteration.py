@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.budget import Budget, Budgets
+from tvm_prune.budget import Budget, Budgets, Costs
 from tvm_prune.channels import ChannelGroup, Channels, find_channels
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import recovered
 from tvm_prune.errors import BudgetError, DataError
 from tvm_prune.model import Model
 from tvm_prune.plan import PruningPlan
+from tvm_prune.result import PruneResult
 from tvm_prune.scoring import Scoring, score
 from tvm_prune.search import Search
 from tvm_prune.settings import Settings
@@ -28,6 +29,7 @@ from tvm_prune.verification import LABEL, reference_outputs
 Arrays = Mapping[str, NDArray[Any]]
 
 CUBIC = 3
+_ROUNDING = 1e-9
 BISECTIONS = 6
 NARROWEST = 0.1
 """Smallest share of the dense latency that the search for the fastest model looks at."""
@@ -131,7 +133,7 @@ class Journey:
         if allowed is None or self.evaluation is None:
             return True
         dense = share_correct(self.search.compilation.model, self.evaluation)
-        return dense - share_correct(model, self.evaluation) <= allowed + 1e-9
+        return dense - share_correct(model, self.evaluation) <= allowed + _ROUNDING
 
     def _score_again(self, plan: PruningPlan, model: Model) -> None:
         """Let the search go by the scores of what is left, and remove no less from now on."""
@@ -166,6 +168,39 @@ def check_settings(settings: Settings, has_evaluation: bool) -> None:
         )
     if not has_evaluation:
         raise DataError("A largest accuracy drop needs labelled samples to tell it (--eval).")
+
+
+def is_accurate(result: PruneResult, settings: Settings) -> bool:
+    """Whether a delivered model is within the drop that is allowed."""
+    allowed, dense, pruned = settings.max_accuracy_drop, result.dense_accuracy, result.accuracy
+    known = allowed is not None and dense is not None and pruned is not None
+    return not known or float(dense or 0) - float(pruned or 0) <= float(allowed or 0) + _ROUNDING
+
+
+def checked_accuracy(result: PruneResult, settings: Settings) -> PruneResult:
+    """The result.
+
+    Raises:
+        BudgetError: if its accuracy is not within the drop that is allowed.
+    """
+    if is_accurate(result, settings):
+        return result
+    dense, pruned = float(result.dense_accuracy or 0), float(result.accuracy or 0)
+    raise BudgetError(
+        f"The model within the budget {result.budget} has an accuracy of {pruned:.2%}, "
+        f"{(dense - pruned) * 100:.2f} points below the dense one, but "
+        f"{float(settings.max_accuracy_drop or 0) * 100:g} are allowed. Give a looser budget, or "
+        "let --objective accuracy find it; --steps goes back to the last step that was good enough."
+    )
+
+
+def looser(budgets: Budgets, dense: Costs) -> Budgets:
+    """Budgets a quarter of the way nearer to what the dense model costs."""
+    rows = (
+        Budget(name, amount=bound + (max(dense[name], bound) - bound) / 4)
+        for name, bound in budgets.bounds(dense).items()
+    )
+    return Budgets(tuple(rows))
 
 
 def schedule(name: str, progress: float) -> float:

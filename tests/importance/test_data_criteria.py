@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from tvm_prune.errors import PruneError
 from tvm_prune.frontend import load_onnx
 from tvm_prune.importance import Context, Thresholds, raw_scores
 from tvm_prune.importance.gradients import gradients
+from tvm_prune.importance.relax_gradients import RelaxGradients
+from tvm_prune.importance.torch_graph import TorchGraph
 from tvm_prune.model import Model
 
 Array = NDArray[Any]
@@ -175,8 +178,33 @@ def test_an_op_without_a_gradient_is_named() -> None:
         a = Conv(x, first) r = Acosh(a) y = Conv(r, second)
     """
     model = load_onnx(onnx_model(body, {"first": weight(4, 3, 1, 1), "second": weight(2, 4, 1, 1)}))
-    with pytest.raises(PruneError, match="op Acosh are not known"):
+    with pytest.raises(PruneError, match="Gradients of Acosh") as caught:
         raw_scores(context(model, {"x": samples()["x"]}), "taylor")
+    assert "Relax's Gradient pass does not cover" in str(caught.value)
+
+
+def test_relax_and_pytorch_find_the_same_gradients(model: Model) -> None:
+    data, own = samples(2), context(model, samples(2))
+    seeds = [np.random.default_rng(1).standard_normal((1, 4)).astype("float32")]
+    names = list(model.parameters)
+    by_relax = RelaxGradients(model, names)
+    by_torch = TorchGraph(own.onnx, names)
+    for batch in own.batches():
+        found, wanted = by_relax(batch, seeds), by_torch.gradients(batch, seeds)
+        assert {"first", "scale", "second", "bias", "dense", "offset"} <= set(found) & set(wanted)
+        for name in set(found) & set(wanted):
+            np.testing.assert_allclose(found[name], wanted[name], rtol=2e-3, atol=1e-5)
+    assert len(data["x"]) == 2
+
+
+def test_without_pytorch_gradients_come_from_relax(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = samples(4)
+    expected = raw_scores(context(model, data), "taylor")
+    monkeypatch.setitem(sys.modules, "tvm_prune.importance.torch_graph", None)
+    for one, other in zip(expected, raw_scores(context(model, data), "taylor"), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-7)
 
 
 def test_reconstruction_knows_that_a_copy_is_not_missed(model: Model) -> None:

@@ -54,6 +54,17 @@ class Context:
     model: Model | None = None
     data: Mapping[str, Array] | None = None
 
+    @property
+    def required_model(self) -> Model:
+        """The model.
+
+        Raises:
+            PruneError: if the criterion was not given it.
+        """
+        if self.model is None:
+            raise PruneError("This importance criterion needs the model, not its weights alone.")
+        return self.model
+
     @cached_property
     def onnx(self) -> onnx.ModelProto:
         """The model as ONNX.
@@ -61,10 +72,8 @@ class Context:
         Raises:
             PruneError: if it has no ONNX form, or the criterion was not given the model.
         """
-        if self.model is None:
-            raise PruneError("This importance criterion needs the model, not its weights alone.")
         try:
-            return to_onnx(self.model)
+            return to_onnx(self.required_model)
         except ExportError as error:
             raise PruneError(
                 f"This importance criterion looks at what the model computes, but {error} "

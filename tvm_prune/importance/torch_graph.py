@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from tvm_prune.errors import PruneError
+from tvm_prune.model import Array
 
 Attributes = Mapping[str, Any]
 Run = Callable[[Sequence[Any], Attributes], Any]
@@ -21,24 +22,23 @@ class TorchGraph:
 
     Args:
         model: an ONNX model, as :func:`tvm_prune.to_onnx.to_onnx` writes it.
+        names: parameters whose gradients are wanted.
 
     Raises:
         PruneError: if an op has no row in ``OPS``.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, names: Collection[str] = ()) -> None:
         missing = sorted({node.op_type for node in model.graph.node} - set(OPS))
         if missing:
-            raise PruneError(
-                f"Gradients of the op {', '.join(missing)} are not known, which this importance "
-                "criterion needs; choose one without gradients: reconstruction, l2."
-            )
+            raise PruneError(f"Gradients of {', '.join(missing)} through PyTorch are not known.")
         self.parameters: dict[str, Any] = {}
         for tensor in model.graph.initializer:
             value = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
             self.parameters[tensor.name] = value.requires_grad_(value.is_floating_point())
         self._nodes = [(node, _attributes(node)) for node in model.graph.node]
         self._outputs = [value.name for value in model.graph.output]
+        self._names = list(names)
 
     def __call__(self, inputs: Mapping[str, Any]) -> list[Any]:
         """Outputs for one batch."""
@@ -49,6 +49,20 @@ class TorchGraph:
             results = result if isinstance(result, tuple | list) else (result,)
             values |= {name: part for name, part in zip(node.output, results, strict=False) if name}
         return [values[name] for name in self._outputs]
+
+    def gradients(self, batch: Mapping[str, Array], seeds: list[Array]) -> dict[str, Array]:
+        """Gradients, by parameter name, of the outputs' sum weighted by seeds.
+
+        Args:
+            batch: inputs by name.
+            seeds: weights of every output, of its shape.
+        """
+        for name in self._names:
+            self.parameters[name].grad = None
+        outputs = self({name: torch.from_numpy(value) for name, value in batch.items()})
+        torch.autograd.backward(outputs, [torch.from_numpy(seed) for seed in seeds])
+        found = {name: self.parameters[name].grad for name in self._names}
+        return {name: grad.numpy() for name, grad in found.items() if grad is not None}
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
