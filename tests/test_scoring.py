@@ -174,3 +174,33 @@ def test_scores_of_what_is_left_are_those_of_the_same_units(model: Model) -> Non
     )
     assert lost == {plan.kept["inner"][0][int(np.argmin(norms))]}
     assert entry.axis == 0
+
+
+def test_channels_that_a_grouped_convolution_reads_are_filled_in_within_its_groups() -> None:
+    body = """
+        a = Conv <pads=[1,1,1,1]> (x, first) r = Relu(a)
+        g = Conv <group=2, pads=[1,1,1,1]> (r, grouped) s = Relu(g)
+        p = GlobalAveragePool(s) f = Flatten(p) y = Gemm <transB=1> (f, dense)
+    """
+    weights = {
+        "first": weight(8, 3, 3, 3, seed=1),
+        "grouped": weight(8, 4, 3, 3, seed=2),
+        "dense": weight(5, 8, seed=3) * 4,
+    }
+    weights["first"][5] = weights["first"][1]  # a copy, but in the other group: of no use there
+    weights["first"][2] = weights["first"][1]  # a copy in the same group
+    weights["first"][6] = weights["first"][5]
+    model = load_onnx(onnx_model(body, weights))
+    channels = find_channels(model.module)
+    context = Context(channels, model.parameters, 0, model, images(64))
+    scores = score_units(context, "reconstruction")
+    limits = tuple((1, group.width) for group in channels.groups)
+    group = next(group for group in channels.groups if group.name == "first")
+    [entry] = [entry for entry in group.slices if entry.parameter == "first"]
+    pairs = {unit: set(entry.positions[entry.units == unit].tolist()) for unit in range(4)}
+    assert sorted(map(sorted, pairs.values())) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    curve = sensitivity_curves(context, scores, limits)[group.index]
+    assert curve is not None
+    assert curve.loss[3] < 1e-3 * curve.loss[1]
+    cheapest = int(np.argmin(scores[group.index]))
+    assert pairs[cheapest] in ({1, 5}, {2, 6})

@@ -12,7 +12,8 @@ from tvm_prune.errors import PruneError
 from tvm_prune.importance.activity import apoz, mean_activation
 from tvm_prune.importance.bn_scale import bn_scale
 from tvm_prune.importance.constant import constant
-from tvm_prune.importance.context import LABEL, Consumer, Context
+from tvm_prune.importance.consumers import Consumer
+from tvm_prune.importance.context import LABEL, Context
 from tvm_prune.importance.fisher import fisher
 from tvm_prune.importance.fpgm import fpgm
 from tvm_prune.importance.input_moments import InputMoments, input_moments

@@ -11,28 +11,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from tvm_prune.activations import Graph, Layer, Walk, find_layers
+from tvm_prune.activations import Graph, Layer, Walk
 from tvm_prune.channels import ChannelGroup, Channels
 from tvm_prune.errors import ExportError, PruneError
+from tvm_prune.importance.consumers import Consumer, find_consumers
 from tvm_prune.model import Array, Model, split_batches
 from tvm_prune.to_onnx import to_onnx
 
 LABEL = "label"
-
-
-@dataclass(frozen=True)
-class Consumer:
-    """A layer that reads the channels of a group.
-
-    Attributes:
-        layer: an ungrouped convolution or a dense layer.
-        positions: input channels of the layer that belong to the group, shape (n,).
-        units: the unit each of them belongs to, shape (n,).
-    """
-
-    layer: Layer
-    positions: NDArray[np.int64]
-    units: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -95,16 +81,8 @@ class Context:
 
     @cached_property
     def consumers(self) -> list[list[Consumer]]:
-        """Layers that read each group; empty where it is read by grouped convolutions alone."""
-        layers = {layer.weight: layer for layer in find_layers(self.onnx) if layer.groups == 1}
-        return [
-            [
-                Consumer(layers[entry.parameter], entry.positions, entry.units)
-                for entry in group.slices
-                if entry.parameter in layers and entry.axis == layers[entry.parameter].axes[1]
-            ]
-            for group in self.channels.groups
-        ]
+        """Layers that read each group; none for a group that is read in other ways alone."""
+        return find_consumers(self.channels, self.onnx, self.parameters)
 
     def inputs_of(self, consumers: list[list[Consumer]]) -> Iterator[Mapping[str, Array]]:
         """What the layers that read the groups are given, batch after batch."""

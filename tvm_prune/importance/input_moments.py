@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.importance.context import Consumer, Context, channels_last
+from tvm_prune.importance.consumers import Consumer
+from tvm_prune.importance.context import Context, channels_last
 from tvm_prune.model import Array
 
 MOST_ROWS = 32_000
@@ -67,15 +67,16 @@ def input_moments(context: Context) -> dict[str, InputMoments]:
 def _repeats(context: Context, name: str) -> int:
     """Adjacent positions that each unit has in an axis that a layer reads: 1 but for flattening."""
     readers = [e for group in context.consumers for e in group if e.layer.data == name]
-    counts = {_run_length(entry, context.parameters) for entry in readers}
+    counts = {_run_length(entry) for entry in readers}
     return counts.pop() if len(counts) == 1 else 1
 
 
-def _run_length(entry: Consumer, parameters: Mapping[str, Array]) -> int:
-    extent = parameters[entry.layer.weight].shape[entry.layer.axes[1]]
+def _run_length(entry: Consumer) -> int:
     units, count = np.unique(entry.units).size, entry.units.size
     runs = entry.units.reshape(units, -1)
-    is_adjacent = count == extent and bool((runs == runs[:, :1]).all())
+    is_adjacent = (
+        entry.layer.groups == 1 and count == entry.extent and bool((runs == runs[:, :1]).all())
+    )
     return count // units if is_adjacent else 1
 
 

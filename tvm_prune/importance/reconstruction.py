@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.importance.context import Consumer, Context
+from tvm_prune.importance.consumers import Consumer
+from tvm_prune.importance.context import Context
 from tvm_prune.importance.input_moments import InputMoments, input_moments
 from tvm_prune.importance.magnitude import magnitude
 from tvm_prune.model import Array
@@ -77,9 +78,9 @@ class _Reader:
 def _reader(
     consumer: Consumer, width: int, moments: InputMoments, parameters: Mapping[str, Array]
 ) -> _Reader:
-    weight = parameters[consumer.layer.weight].astype(np.float64)
-    columns = np.moveaxis(weight, consumer.layer.axes[1], 0)
+    columns = consumer.columns(parameters[consumer.layer.weight])
     covariance = moments.covariance()
+    covariance *= consumer.together(len(covariance))
     repeats = len(columns) // len(covariance)
     columns = columns.reshape(len(covariance), repeats * columns[0].size)
     flat = np.zeros(len(covariance), dtype=np.int64) - 1

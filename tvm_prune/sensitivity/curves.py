@@ -81,13 +81,11 @@ def sensitivity_curves(
 
 
 def _mixers(context: Context, group: int, moments: Mapping[str, Any]) -> list[Mixer]:
-    found = []
-    for consumer in context.consumers[group]:
-        layer = consumer.layer
-        extent = context.parameters[layer.weight].shape[layer.axes[1]]
-        if extent <= MOST_INPUTS:
-            found.append(Mixer(consumer, moments[layer.data], extent))
-    return found
+    return [
+        Mixer(consumer, moments[consumer.layer.data])
+        for consumer in context.consumers[group]
+        if consumer.extent <= MOST_INPUTS
+    ]
 
 
 def _curve(

@@ -28,12 +28,10 @@ class Mixer:
     Attributes:
         consumer: the layer.
         moments: second moments of what it reads.
-        extent: number of its input channels.
     """
 
     consumer: Consumer
     moments: InputMoments
-    extent: int
 
     @property
     def matrix(self) -> str:
@@ -51,12 +49,13 @@ class Mixer:
         Args:
             kept: which units of the group stay, shape (width,).
         """
-        repeats = self.extent // len(self.moments.total)
+        repeats = self.consumer.extent // len(self.moments.total)
         gone_channels = self.consumer.positions[~kept[self.consumer.units]]
         gone = np.unique(gone_channels // repeats)
         size = len(self.moments.total)
         stays = np.setdiff1d(np.arange(size), gone)
-        covariance, mean = self.moments.covariance(), self.moments.mean
+        mean = self.moments.mean
+        covariance = self.moments.covariance() * self.consumer.together(size)
         second = covariance[np.ix_(stays, stays)]
         damping = DAMPING * np.trace(second) / max(1, len(stays)) + 1e-12
         weights = np.linalg.solve(
