@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
@@ -266,3 +267,25 @@ def test_thresholds_lower_the_highest_width_but_never_below_the_lowest() -> None
 def test_thresholds_that_make_no_sense_are_errors(wrong: dict[str, float]) -> None:
     with pytest.raises(PruneError, match="threshold"):
         Thresholds(**wrong)
+
+
+def test_many_units_go_in_much_the_same_order_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = importlib.import_module("tvm_prune.importance.reconstruction")
+    generator = np.random.default_rng(0)
+    factor = generator.standard_normal((48, 30))
+    rows = np.concatenate([factor, factor[:, :10] + 0.01 * generator.standard_normal((48, 10))], 1)
+    weights = generator.standard_normal((40, 6))
+
+    def scores() -> Array:
+        inverse = np.linalg.inv(rows.T @ rows / 48 + 1e-3 * np.eye(40))
+        return np.asarray(module._eliminate([module._Reader(inverse, weights @ weights.T, 1.0)]))
+
+    exact = scores()
+    monkeypatch.setattr(module, "ONE_BY_ONE", 4)
+    few = scores()
+    assert set(np.argsort(few)[:10]) == set(np.argsort(exact)[:10])
+    twins = {(unit % 30 if unit >= 30 else unit) for unit in np.argsort(few)[:10].tolist()}
+    assert len(twins) == 10, "of two copies one stays"
+    assert np.corrcoef(np.argsort(np.argsort(few)), np.argsort(np.argsort(exact)))[0, 1] > 0.95

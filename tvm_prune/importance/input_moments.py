@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,54 +11,71 @@ from tvm_prune.model import Array
 
 MOST_ROWS = 32_000
 """Positions that the second moments of a layer's input are taken over, about."""
+BLOCK = 1024
+"""Positions that are gathered before they are multiplied."""
 
 
-@dataclass
 class InputMoments:
     """Sums over positions of a layer's input.
 
-    Attributes:
-        rows: number of positions.
-        total: sum of every channel, shape (channels,).
-        products: sum of the products of channels, shape (channels, channels).
+    Args:
+        channels: number of channels.
     """
 
-    rows: int
-    total: NDArray[np.float64]
-    products: NDArray[np.float64]
+    def __init__(self, channels: int) -> None:
+        self.rows = 0
+        self.total = np.zeros(channels)
+        self.products = np.zeros((channels, channels))
+        self._waiting: list[Array] = []
+
+    def add(self, rows: Array) -> None:
+        """Add positions, shape (positions, channels)."""
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= BLOCK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Add up what is still waiting; needed before anything is read."""
+        if self._waiting:
+            rows = np.concatenate(self._waiting)
+            self._waiting = []
+            self.rows += len(rows)
+            self.total += rows.sum(axis=0, dtype=np.float64)
+            self.products += rows.T @ rows
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return len(self.total)
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Mean of every channel."""
+        """Mean of every channel, shape (channels,)."""
         return self.total / self.rows
 
     def covariance(self) -> NDArray[np.float64]:
-        """Second moments about the means."""
+        """Second moments about the means, shape (channels, channels)."""
         mean = self.mean
         return self.products / self.rows - np.outer(mean, mean)
 
 
 def input_moments(context: Context) -> dict[str, InputMoments]:
-    """Second moments of what the consumers read, streamed.
+    """Second moments of what the consumers read, streamed, by name of the activation.
 
     Where a unit has several positions in an axis (a flattened image), each of them counts as a
     position of the unit.
     """
-    readers = {entry.layer.data: entry.layer for group in context.consumers for entry in group}
+    readers = {entry.layer.data: entry for group in context.consumers for entry in group}
+    repeats = {name: _repeats(context, name) for name in readers}
+    sums = {n: InputMoments(entry.extent // repeats[n]) for n, entry in readers.items()}
     generator = np.random.default_rng(context.seed)
-    sums: dict[str, InputMoments] = {}
     most = -(-MOST_ROWS // len(context.batches()))
     for batch in context.inputs_of(context.consumers):
-        for name, layer in readers.items():
-            rows = _compact(channels_last(layer, batch[name]), _repeats(context, name))
-            rows = rows[np.sort(generator.permutation(len(rows))[:most])]
-            found = sums.setdefault(
-                name,
-                InputMoments(0, np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2)),
-            )
-            found.rows += len(rows)
-            found.total += rows.sum(axis=0, dtype=np.float64)
-            found.products += rows.T @ rows
+        for name, entry in readers.items():
+            rows = _compact(channels_last(entry.layer, batch[name]), repeats[name])
+            sums[name].add(rows[np.sort(generator.permutation(len(rows))[:most])])
+    for moments in sums.values():
+        moments.finish()
     return sums
 
 

@@ -29,6 +29,12 @@ from tvm_prune.model import Array
 DAMPING = 1e-3
 """Added to the second moments, as a share of their mean diagonal."""
 
+ONE_BY_ONE = 256
+"""Units that are left when all of them are judged again after each removal."""
+
+SHARE = 16
+"""One of so many that are left goes at once before that."""
+
 
 def reconstruction(context: Context) -> list[NDArray[np.float64]]:
     """Error that the removal of every unit leaves, one array of shape (width,) a group."""
@@ -63,8 +69,23 @@ class _Reader:
         safe = np.where(diagonal > 0, diagonal, 1.0)
         return np.asarray(np.maximum(np.diag(self.weights), 0.0) / safe / self.scale)
 
+    def part(self, units: NDArray[np.int64]) -> _Reader:
+        """What of this depends on some units alone; enough to remove them one by one."""
+        index = np.ix_(units, units)
+        return _Reader(self.inverse[index].copy(), self.weights[index].copy(), self.scale)
+
+    def drop(self, gone: NDArray[np.int64]) -> None:
+        """Take units out for good; the weights of the others are refitted."""
+        stays = np.setdiff1d(np.arange(len(self.inverse)), gone)
+        across = self.inverse[np.ix_(stays, gone)]
+        share = np.linalg.solve(self.inverse[np.ix_(gone, gone)], across.T).T
+        self.inverse = self.inverse[np.ix_(stays, stays)] - share @ across.T
+        moved = share @ self.weights[np.ix_(gone, stays)]
+        own = share @ self.weights[np.ix_(gone, gone)] @ share.T
+        self.weights = self.weights[np.ix_(stays, stays)] - moved - moved.T + own
+
     def remove(self, unit: int) -> None:
-        """Take a unit out; the weights of the others are refitted."""
+        """Take one unit out, leaving zeros; the weights of the others are refitted."""
         pivot = self.inverse[unit, unit]
         share = self.inverse[:, unit] / pivot
         moved = self.weights[unit].copy()
@@ -100,17 +121,40 @@ def _reader(
 
 
 def _eliminate(readers: list[_Reader]) -> NDArray[np.float64]:
-    """Cost of every unit when the cheapest one goes first, then the cheapest of the others."""
-    width = len(readers[0].inverse)
-    score = np.zeros(width)
-    left = np.ones(width, dtype=bool)
+    """Cost of every unit when the cheapest one goes first, then the cheapest of the others.
+
+    Where many are left, the next few of them are chosen one by one among twice as many that are
+    cheap now, and leave the others together.
+    """
+    left = np.arange(len(readers[0].inverse))
+    score = np.zeros(len(left))
     floor = 0.0
-    for _ in range(width):
-        costs = np.where(left, sum(reader.costs() for reader in readers), np.inf)
+    while left.size:
+        is_small = left.size <= ONE_BY_ONE
+        count = left.size if is_small else max(1, left.size // SHARE)
+        costs = np.asarray(sum(reader.costs() for reader in readers))
+        near = np.argsort(costs, kind="stable")[: left.size if is_small else 2 * count]
+        gone, prices = _cheapest([reader.part(near) for reader in readers], count)
+        for unit, price in zip(left[near[gone]].tolist(), prices, strict=True):
+            floor = max(floor, price)  # keeps the order in which they went
+            score[unit] = floor
+        left = np.delete(left, near[gone])
+        if left.size:
+            for reader in readers:
+                reader.drop(near[gone])
+    return score
+
+
+def _cheapest(readers: list[_Reader], count: int) -> tuple[list[int], list[float]]:
+    """The units that go next, one by one, and what each costs."""
+    stays = np.ones(len(readers[0].inverse), dtype=bool)
+    gone, prices = [], []
+    for _ in range(count):
+        costs = np.where(stays, sum(reader.costs() for reader in readers), np.inf)
         unit = int(np.argmin(costs))
-        floor = max(floor, float(costs[unit]))  # keeps the order in which they went
-        score[unit] = floor
-        left[unit] = False
+        gone.append(unit)
+        prices.append(float(costs[unit]))
+        stays[unit] = False
         for reader in readers:
             reader.remove(unit)
-    return score
+    return gone, prices

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from tvm_prune.model import Array
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+BLOCK = 1024
+"""Rows that are gathered before they are multiplied: a product of few is all memory traffic."""
 
 Matrix = NDArray[np.float64]
 
@@ -47,6 +49,7 @@ class Moments:
         self.xx = np.zeros((groups, inputs, inputs))
         self.xr = np.zeros((groups, inputs, outputs))
         self.rr = 0.0
+        self._waiting: list[tuple[Array, Array]] = []
 
     def add(self, inputs: Array, lacking: Array) -> None:
         """Add rows.
@@ -55,6 +58,16 @@ class Moments:
             inputs: shape (groups, rows, inputs).
             lacking: shape (groups, rows, outputs).
         """
+        self._waiting.append((inputs, lacking))
+        if sum(rows.shape[1] for rows, _ in self._waiting) >= BLOCK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Add up the rows that are still waiting; needed before anything is read."""
+        if not self._waiting:
+            return
+        inputs, lacking = (np.concatenate(p, axis=1) for p in zip(*self._waiting, strict=True))
+        self._waiting = []
         self.rows += inputs.shape[1]
         transposed = inputs.swapaxes(1, 2)
         self.x += inputs.sum(axis=1, dtype=np.float64)
@@ -107,5 +120,7 @@ def best_correction(
     fit: Moments, held_out: Moments, *, has_bias: bool, strengths: tuple[float, ...] = STRENGTHS
 ) -> Correction:
     """The correction with the least error on held-out rows, none at all being one of them."""
+    for moments in (fit, held_out):
+        moments.finish()
     choices = fit.corrections(has_bias=has_bias, strengths=strengths)
     return min(choices, key=held_out.error)

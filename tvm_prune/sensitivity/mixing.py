@@ -49,10 +49,10 @@ class Mixer:
         Args:
             kept: which units of the group stay, shape (width,).
         """
-        repeats = self.consumer.extent // len(self.moments.total)
+        repeats = self.consumer.extent // self.moments.channels
         gone_channels = self.consumer.positions[~kept[self.consumer.units]]
         gone = np.unique(gone_channels // repeats)
-        size = len(self.moments.total)
+        size = self.moments.channels
         stays = np.setdiff1d(np.arange(size), gone)
         mean = self.moments.mean
         covariance = self.moments.covariance() * self.consumer.together(size)
