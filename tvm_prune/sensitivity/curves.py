@@ -20,12 +20,15 @@ from tvm_prune.activations import Graph, Walk
 from tvm_prune.channels import Limits, keep_best
 from tvm_prune.importance import LABEL, Context, input_moments
 from tvm_prune.model import Array
+from tvm_prune.operations import multiply_accumulates
 from tvm_prune.sensitivity.mixing import Mixer, with_mixers
 
 WIDTHS = 8
 """Widths that each group is tried at, the dense one aside."""
-SAMPLES = 128
-"""Batches that the loss is told on, at most."""
+SAMPLES = (16, 128)
+"""Batches that the loss is told on: at least, and at most."""
+WORK = 5e12
+"""Multiply-accumulates that all curves may take, about; large networks get fewer batches."""
 MOST_INPUTS = 8_192
 """Layers that read more channels are left out of the curves."""
 
@@ -64,7 +67,7 @@ def sensitivity_curves(
     """
     moments = input_moments(context)
     graph = Graph(context.onnx)
-    walk = Walk(graph, context.batches()[:SAMPLES])
+    walk = Walk(graph, context.batches()[: _sample_count(context)])
     judge = _Judge.of(context, graph, list(walk.stream(graph.outputs, {})))
     curves: list[Curve | None] = [None] * len(scores)
     mixers = [_mixers(context, index, moments) for index in range(len(scores))]
@@ -78,6 +81,14 @@ def sensitivity_curves(
         curves[index] = _curve(walk, mixers[index], scores[index], limits[index], judge)
         on_group(done)
     return curves
+
+
+def _sample_count(context: Context) -> int:
+    """Batches that there is time for; on average half of the network is run for each width."""
+    macs = multiply_accumulates(context.required_model.module)
+    runs = WIDTHS * len(context.channels.groups)
+    fewest, most = SAMPLES
+    return int(min(most, max(fewest, WORK / max(1.0, runs * macs / 2))))
 
 
 def _mixers(context: Context, group: int, moments: Mapping[str, Any]) -> list[Mixer]:
