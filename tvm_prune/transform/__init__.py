@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tvm_prune.transform.drop_blocks import Block, drop_block, find_blocks
 from tvm_prune.transform.inference_form import inference_form
 from tvm_prune.transform.mask_statistics import MaskStatistics, masked_model
 from tvm_prune.transform.prune_channels import (
@@ -21,6 +22,7 @@ from tvm_prune.transform.prune_weights import (
 from tvm_prune.transform.schedule_kernels import ScheduleKernels
 
 __all__ = [
+    "Block",
     "MaskStatistics",
     "PolynomialSchedule",
     "PruneChannels",
@@ -28,6 +30,8 @@ __all__ = [
     "ScheduleKernels",
     "WeightKind",
     "WeightThreshold",
+    "drop_block",
+    "find_blocks",
     "inference_form",
     "is_weight",
     "mask_parameters",
