@@ -188,7 +188,7 @@ def open_subjects(
 def _compilation(path: Path, session: Session, settings: Settings) -> Compilation:
     model = load(path)
     channels = find_channels(model.module)
-    scores = score_units(Context(channels, model.parameters, settings.seed), settings.criterion)
+    scores = score_units(Context(channels, model.parameters, settings.seed), "l2")
     limits = width_limits(channels, settings.max_sparsity)
     return Compilation(model, channels, scores, limits, session.target)
 

@@ -38,6 +38,8 @@ __all__ = [
     "SweepResult",
     "load",
     "prune",
+    "rebuild",
+    "sparsify",
     "sweep",
     "transform",
 ]
@@ -52,7 +54,9 @@ _HOMES = {
     "Settings": "tvm_prune.settings",
     "load": "tvm_prune.frontend",
     "prune": "tvm_prune.workflow",
+    "rebuild": "tvm_prune.retraining",
     "SweepResult": "tvm_prune.sweep_result",
+    "sparsify": "tvm_prune.sparsifying",
     "sweep": "tvm_prune.pareto",
 }
 

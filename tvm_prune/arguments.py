@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_prune.accuracy_arguments import accuracy_options, threshold_options
 from tvm_prune.budget import QUANTITIES
 from tvm_prune.errors import DataError, ModelError
 from tvm_prune.importance import CRITERIA
@@ -56,6 +57,9 @@ def prune_options(parser: argparse.ArgumentParser) -> None:
 def without_budget(options: argparse.Namespace) -> str | None:
     """What is wrong with the usage of ``prune``, if anything is."""
     names = [f"--{name}" for name in QUANTITIES]
+    thresholds = (options.threshold, options.relative_threshold)
+    if options.objective == "accuracy" or any(value is not None for value in thresholds):
+        return None
     if all(getattr(options, name) is None for name in QUANTITIES):
         return f"at least one of the arguments {', '.join(names)} is required"
     return None
@@ -95,6 +99,7 @@ def session_options(parser: argparse.ArgumentParser) -> None:
         "--importance", default=defaults.criterion, choices=list(CRITERIA), metavar="CRITERION",
         help=f"which units matter: {', '.join(CRITERIA)} (default {defaults.criterion})",
     )  # fmt: skip
+    accuracy_options(parser)
     parser.add_argument(
         "--samples", type=_positive, default=defaults.samples, metavar="N",
         help=f"pruned models to sample for the latency model (default {defaults.samples})",
@@ -151,6 +156,13 @@ def place_options(parser: argparse.ArgumentParser) -> None:
         help="the RPC tracker that knows the board's servers "
         "(default: the board file's, or $TVM_TRACKER_HOST and $TVM_TRACKER_PORT)",
     )  # fmt: skip
+
+
+def weights_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the board, and which weights become zero."""
+    model_options(parser)
+    threshold_options(parser)
+    board_options(parser)
 
 
 def run_options(parser: argparse.ArgumentParser) -> None:

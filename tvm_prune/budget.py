@@ -191,4 +191,4 @@ class Budgets:
     def __str__(self) -> str:
         if [row.quantity for row in self.rows] == ["latency"]:
             return str(self.rows[0])
-        return ", ".join(f"{row.quantity} {row}" for row in self.rows)
+        return ", ".join(f"{row.quantity} {row}" for row in self.rows) or "none"

@@ -23,6 +23,7 @@ from tvm_prune.arguments import (
     run_options,
     shapes,
     sweep_options,
+    weights_options,
     without_budget,
     writable,
 )
@@ -51,6 +52,8 @@ from tvm_prune.report import (
     supported_ops_text,
 )
 from tvm_prune.settings import Settings
+from tvm_prune.sparsifying import sparsify
+from tvm_prune.transform import WeightKind, WeightThreshold
 from tvm_prune.verification import run_bundle
 from tvm_prune.workflow import prune
 
@@ -122,6 +125,12 @@ def _settings(options: argparse.Namespace) -> Settings:
     return replace(
         Settings(),
         criterion=options.importance,
+        threshold=options.threshold,
+        relative_threshold=options.relative_threshold,
+        objective=options.objective,
+        max_accuracy_drop=options.max_accuracy_drop,
+        steps=options.steps,
+        schedule=options.schedule,
         keep=tuple(options.keep),
         max_sparsity=options.max_sparsity,
         attention=options.attention,
@@ -129,6 +138,20 @@ def _settings(options: argparse.Namespace) -> Settings:
         samples=options.samples,
         seed=options.seed,
         recover=not options.no_recover,
+        cache=options.cache,
+        executor=options.executor,
+        tracker=options.tracker,
+    )
+
+
+def _board_settings(options: argparse.Namespace) -> Settings:
+    """Settings of commands that deliver no plan."""
+    return Settings(
+        keep=tuple(options.keep),
+        max_sparsity=options.max_sparsity,
+        attention=options.attention,
+        trials=options.trials,
+        seed=options.seed,
         cache=options.cache,
         executor=options.executor,
         tracker=options.tracker,
@@ -175,25 +198,31 @@ def _sweep(options: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _measure(options: argparse.Namespace) -> tuple[str, Any]:
-    settings = Settings(
-        keep=tuple(options.keep),
-        max_sparsity=options.max_sparsity,
-        attention=options.attention,
-        trials=options.trials,
-        seed=options.seed,
-        cache=options.cache,
-        executor=options.executor,
-        tracker=options.tracker,
-    )
     result = measure_kernels(
         _model(options),
         options.board,
         measurements=options.measurements,
         minutes=options.minutes,
-        settings=settings,
+        settings=_board_settings(options),
         progress=ConsoleProgress(),
     )
     return result.report(), result.to_json()
+
+
+def _weights(options: argparse.Namespace) -> tuple[str, Any]:
+    output = writable(Path(options.output))
+    kinds: tuple[WeightKind, ...] = ("absolute", "relative", "percentile")
+    kind = next(kind for kind in kinds if getattr(options, kind) is not None)
+    result = sparsify(
+        _model(options),
+        options.board,
+        threshold=WeightThreshold(kind, getattr(options, kind)),
+        evaluation=arrays(options.eval) if options.eval else None,
+        settings=_board_settings(options),
+        progress=ConsoleProgress(),
+    )
+    result.save(output)
+    return f"{result.report()}\nWritten to {output}/", result.to_json()
 
 
 def _run(options: argparse.Namespace) -> tuple[str, Any]:
@@ -220,6 +249,9 @@ COMMANDS: Mapping[str, Command] = {
         "prune a model to many latency budgets: a table and a plot", sweep_options, _sweep
     ),
     "measure": Command("learn what the kernels of a model cost", measure_options, _measure),
+    "weights": Command(
+        "set small weights to zero, and measure what that brings", weights_options, _weights
+    ),
     "run": Command("run a bundle on given inputs", run_options, _run),
     "inspect": Command(
         "show what can be pruned, and what freezes the rest", model_options, _inspect

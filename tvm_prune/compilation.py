@@ -39,6 +39,8 @@ class Compilation:
         limits: lowest and highest width of every group.
         target: what to compile for.
         linker: compiler driver that links for it; this machine's C++ compiler by default.
+        shares: share of each group that is kept at every width, where it is not that of the
+            importance.
     """
 
     model: Model
@@ -47,6 +49,7 @@ class Compilation:
     limits: Limits
     target: Any
     linker: str | None = None
+    shares: Scores = ()
     _calls: dict[Widths, tuple[KernelCall, ...]] = field(default_factory=dict)
 
     @property

@@ -14,6 +14,7 @@ from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model
 from tvm_prune.operations import multiply_accumulates
 from tvm_prune.plan import PruningPlan
+from tvm_prune.progress import Step
 from tvm_prune.recover import reconstruct
 from tvm_prune.search import Search
 from tvm_prune.transform import masked_model, prune_parameters
@@ -51,6 +52,22 @@ class Deployed:
         }
 
 
+def recovered(search: Search, widths: Widths, calibration: Arrays) -> tuple[PruningPlan, Model]:
+    """The plan that keeps the best units at some widths, and the model after it.
+
+    Args:
+        search: the run; its settings say whether the kept weights are refitted.
+        widths: width of every group.
+        calibration: samples stacked along the first axis, by input name.
+    """
+    compilation = search.compilation
+    plan = compilation.plan(widths)
+    values = prune_parameters(compilation.model.parameters, plan)
+    if search.settings.recover and plan.kept:
+        values = reconstruct(compilation.model, plan, calibration, search.settings.seed)
+    return plan, compilation.pruned(plan, values)
+
+
 def deploy(search: Search, widths: Widths, calibration: Arrays) -> Deployed:
     """Recover, compile, verify and measure the model at the given widths.
 
@@ -62,25 +79,39 @@ def deploy(search: Search, widths: Widths, calibration: Arrays) -> Deployed:
     Raises:
         VerificationError: if the compiled model does not compute what it should.
     """
-    compilation, dense = search.compilation, search.compilation.model
-    plan = compilation.plan(widths)
     with search.progress.step("recovering, compiling and verifying", 3) as step:
-        values = prune_parameters(dense.parameters, plan)
-        if search.settings.recover and plan.kept:
-            values = reconstruct(dense, plan, calibration, search.settings.seed)
+        plan, model = recovered(search, widths, calibration)
         step.update(1, "compiling")
-        model = compilation.pruned(plan, values)
-        library = search.folder / "deployed.so"
-        search.models.compile(model, library)
-        step.update(2, "verifying")
-        references = {
-            "zero-masked dense model": masked_model(dense, plan, values),
-            "pruned model": model,
-        }
-        verification = verify(library, references, calibration, search.session.measurer)
-        dense_library = search.models.build(compilation.dense)
-        # The dense model is not compared with itself: noise would make one of the two slower.
-        libraries = [dense_library, library] if plan.kept else [dense_library]
-        latencies = search.models.measure(libraries)
-        step.update(3)
+        return deploy_model(search, plan, model, calibration, step)
+
+
+def deploy_model(
+    search: Search, plan: PruningPlan, model: Model, calibration: Arrays, step: Step
+) -> Deployed:
+    """Compile, verify and measure a pruned model with the weights that it has.
+
+    Args:
+        search: the run.
+        plan: what was kept.
+        model: the pruned model.
+        calibration: samples stacked along the first axis, by input name.
+        step: told how far this is.
+
+    Raises:
+        VerificationError: if the compiled model does not compute what it should.
+    """
+    compilation, dense = search.compilation, search.compilation.model
+    library = search.folder / "deployed.so"
+    search.models.compile(model, library)
+    step.update(2, "verifying")
+    references = {
+        "zero-masked dense model": masked_model(dense, plan, model.parameters),
+        "pruned model": model,
+    }
+    verification = verify(library, references, calibration, search.session.measurer)
+    dense_library = search.models.build(compilation.dense)
+    # The dense model is not compared with itself: noise would make one of the two slower.
+    libraries = [dense_library, library] if plan.kept else [dense_library]
+    latencies = search.models.measure(libraries)
+    step.update(3)
     return Deployed(plan, model, library, verification, latencies[0], latencies[-1])

@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from tvm_prune.activations import activations
 from tvm_prune.board import Board, load_board
 from tvm_prune.errors import BoardError, BundleError
 from tvm_prune.export import Bundle
@@ -20,7 +21,6 @@ from tvm_prune.export.bundle import LIBRARY, ONNX
 from tvm_prune.measure import MEASURERS, RpcMeasurer
 from tvm_prune.measurement import BoardMeasurer, Measurement
 from tvm_prune.model import bound_inputs, split_batches
-from tvm_prune.recover.layers import activations
 from tvm_prune.units import cost_text
 from tvm_prune.verification import checked_error, run_batches
 

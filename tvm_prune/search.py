@@ -33,6 +33,7 @@ from tvm_prune.planner import (
     Problem,
     Replanner,
     candidate_widths,
+    solve,
 )
 from tvm_prune.progress import Progress
 from tvm_prune.session import Session
@@ -199,11 +200,7 @@ class Search:
         meets = all(dense[name] <= bound for name, bound in bounds.items())
         if meets and self.compilation.may_stay_dense:
             return Planned(None, (), dense_cost)
-        ceilings = tuple(
-            Ceiling(name, count, bounds[name])
-            for name, count in self.counts.items()
-            if name in bounds
-        )
+        ceilings = self._ceilings(bounds)
         slowest = dense_cost.median * margins.get("latency", 1.0)
         latency = min(bounds.get("latency", slowest), slowest)
         aims = [
@@ -215,6 +212,29 @@ class Search:
         called = "latency budget" if asked else "dense model's own latency"
         best, attempts = self._replan(latency, ceilings, called)
         return Planned(best, tuple(attempts), dense_cost)
+
+    def use(self, compilation: Compilation) -> None:
+        """Go by the scores and limits of another compilation of the same model from now on."""
+        self.compilation = compilation
+        self._problems.clear()
+
+    def predicted_widths(self, bounds: Mapping[str, float]) -> Widths:
+        """The widths that are predicted to meet bounds; nothing is built or measured.
+
+        Raises:
+            BudgetError: if there are none.
+        """
+        dense = self.models.dense_cost().median
+        problem = self._refine([], self._ceilings(bounds))
+        scale = dense / problem.predicted(self.compilation.dense)
+        return solve(problem, min(bounds.get("latency", dense), dense) / scale).widths
+
+    def _ceilings(self, bounds: Mapping[str, float]) -> tuple[Ceiling, ...]:
+        return tuple(
+            Ceiling(name, count, bounds[name])
+            for name, count in self.counts.items()
+            if name in bounds
+        )
 
     def _replan(
         self, latency: float, ceilings: tuple[Ceiling, ...], bound: str
@@ -251,6 +271,7 @@ class Search:
                 candidate_widths(model, dense, self.compilation.limits, spread=counted),
                 self.compilation.scores,
                 overhead=self.overhead(model),
+                curves=self.compilation.shares,
             )
         return replace(self._problems[counted], ceilings=ceilings)
 

@@ -26,6 +26,16 @@ class Settings:
 
     Attributes:
         criterion: importance criterion, a name from ``tvm_prune.importance.CRITERIA``.
+        threshold: units below this importance go, in the scale of the criterion; None for none.
+        relative_threshold: the same, as a share of the most important unit of each group, 0..1.
+        objective: ``latency`` for the most accurate model within the budgets, by the sensitivity
+            of the network's output where it can be measured; ``sensitivity`` and ``importance``
+            for the same by the one or the other; ``accuracy`` for the fastest model within
+            `max_accuracy_drop`.
+        max_accuracy_drop: largest drop of the accuracy on the evaluation data, 0..1.
+        steps: how many times the model is pruned, and scored again, on the way to the budgets.
+        schedule: how the budgets tighten over the steps: ``polynomial``, most at first, or
+            ``linear``.
         keep: parameters or layers that lose nothing, by name or glob.
         max_sparsity: largest share of a group's units that may go, 0..1.
         bounds: lowest and highest width of single groups, by name or glob.
@@ -40,7 +50,13 @@ class Settings:
             one of the board file or of the environment.
     """
 
-    criterion: str = "l2"
+    criterion: str = "reconstruction"
+    threshold: float | None = None
+    relative_threshold: float | None = None
+    objective: Literal["latency", "sensitivity", "importance", "accuracy"] = "latency"
+    max_accuracy_drop: float | None = None
+    steps: int = 1
+    schedule: Literal["polynomial", "linear"] = "polynomial"
     keep: tuple[str, ...] = ()
     max_sparsity: float = MOST_SPARSITY
     bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
@@ -52,3 +68,13 @@ class Settings:
     cache: Path = field(default_factory=default_cache)
     executor: str | None = None
     tracker: str | None = None
+
+    @property
+    def measures_sensitivity(self) -> bool:
+        """Whether the planner goes by the sensitivity of the network's output."""
+        return self.objective != "importance"
+
+    @property
+    def has_threshold(self) -> bool:
+        """Whether units go that no budget asks for."""
+        return self.threshold is not None or self.relative_threshold is not None

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from tvm_prune.board import Board, load_board
 from tvm_prune.budget import Budget, Budgets
-from tvm_prune.channels import Channels, find_channels, width_limits
+from tvm_prune.channels import Channels, find_channels
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import Deployed, deploy
 from tvm_prune.errors import BudgetError, ModelError
-from tvm_prune.importance import Context, score_units
+from tvm_prune.iteration import Journey, check_settings, checked_accuracy, is_accurate, looser
 from tvm_prune.latency import ModelError as LatencyModelError
 from tvm_prune.model import Model, bound_inputs
 from tvm_prune.progress import Progress, Silent
 from tvm_prune.result import PruneResult
+from tvm_prune.scoring import score
 from tvm_prune.search import Planned, Search
 from tvm_prune.session import open_session
 from tvm_prune.settings import Settings
@@ -33,6 +34,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 DEPLOYMENTS = 3
 """How many plans are delivered and measured again until one meets the budgets."""
+
+LOOSENINGS = 4
+"""How often budgets that the accuracy decides are loosened for a model that lost too much."""
 
 MARGIN = 0.03
 """Share of a bound that is given up each time the delivered model misses it."""
@@ -70,7 +74,11 @@ def prune(
         BudgetError: if no budget is given, or they cannot be met; names the closest feasible plan.
         PruneError: any other error of this package, in one sentence each.
     """
-    budgets = Budgets.parse(latency=latency, parameters=parameters, macs=macs)
+    chosen = settings or Settings()
+    given = {"latency": latency, "parameters": parameters, "macs": macs}
+    is_free = chosen.has_threshold or chosen.objective == "accuracy"
+    asked = any(budget is not None for budget in given.values())
+    budgets = Budgets.parse(**given) if asked or not is_free else Budgets(())
     board = board if isinstance(board, Board) else load_board(board)
     budgets.check_unit(board.name, board.clock)
     with started(
@@ -102,9 +110,11 @@ def started(
     Raises:
         PruneError: any error of this package.
     """
+    settings = settings or Settings()
+    check_settings(settings, evaluation is not None)
     calibration = bound_inputs(model.inputs, calibration, batch=True)
     evaluation = labelled(model.inputs, evaluation) if evaluation is not None else None
-    with opened(model, board, settings or Settings(), progress or Silent()) as search:
+    with opened(model, board, settings, progress or Silent(), calibration) as search:
         tuning = search.tune()
         latency_model = search.fit()
         yield Run(search, tuning, latency_model.error, calibration, evaluation)
@@ -112,24 +122,42 @@ def started(
 
 @contextmanager
 def opened(
-    model: Model, board: str | Board, settings: Settings, progress: Progress
+    model: Model,
+    board: str | Board,
+    settings: Settings,
+    progress: Progress,
+    calibration: Arrays | None = None,
 ) -> Iterator[Search]:
     """A model on a board, of which nothing is tuned or measured yet.
+
+    Args:
+        model: the trained model.
+        board: name of a board, path of a board file, or a board.
+        settings: effort, criterion, seed and cache.
+        progress: receives the steps of the run.
+        calibration: samples to score units with; None where no plan will be delivered.
 
     Raises:
         PruneError: if nothing of the model can be pruned, or the board cannot be reached.
     """
     board = board if isinstance(board, Board) else load_board(board)
     channels = _prunable_channels(model, settings)
-    limits = width_limits(channels, settings.max_sparsity, settings.bounds)
-    scores = score_units(Context(channels, model.parameters, settings.seed), settings.criterion)
+    scoring = score(model, channels, calibration, settings, progress)
     with (
         open_session(
             board, settings.cache, executor=settings.executor, tracker=settings.tracker
         ) as session,
         tempfile.TemporaryDirectory(prefix="tvm-prune-") as folder,
     ):
-        compilation = Compilation(model, channels, scores, limits, session.target, board.linker)
+        compilation = Compilation(
+            model,
+            channels,
+            scoring.scores,
+            scoring.limits,
+            session.target,
+            board.linker,
+            scoring.shares,
+        )
         yield Search(session, compilation, settings, progress, Path(folder))
 
 
@@ -167,6 +195,25 @@ class Run:
         Raises:
             BudgetError: if they cannot be met.
         """
+        settings, compilation = self.search.settings, self.search.compilation
+        journey = Journey(self.search, self.calibration, self.evaluation)
+        try:
+            if settings.objective == "accuracy":
+                budgets = journey.fastest(budgets)
+            if settings.steps > 1:
+                budgets = journey.in_steps(budgets)
+            may_loosen = settings.objective == "accuracy" or settings.steps > 1
+            for _ in range(LOOSENINGS if may_loosen else 0):
+                result = self._delivered(budgets)
+                if is_accurate(result, settings):
+                    return result
+                budgets = looser(budgets, self.search.dense_costs())
+                self.search.progress.say(f"the delivered model lost too much; trying {budgets}")
+            return checked_accuracy(self._delivered(budgets), settings)
+        finally:
+            self.search.use(compilation)
+
+    def _delivered(self, budgets: Budgets) -> PruneResult:
         margins: dict[str, float] = {}
         for _ in range(DEPLOYMENTS):
             planned = self.search.plan(budgets, margins)

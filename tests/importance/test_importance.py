@@ -26,7 +26,9 @@ def two_layers(first: Array, second: Array, bias: Array | None = None) -> Model:
 
 
 def scores(model: Model, criterion: str, seed: int = 0) -> list[Array]:
-    return score_units(Context(find_channels(model.module), model.parameters, seed), criterion)
+    images = np.random.default_rng(0).standard_normal((16, 3, 8, 8)).astype("float32")
+    context = Context(find_channels(model.module), model.parameters, seed, model, {"x": images})
+    return score_units(context, criterion)
 
 
 def pointwise(rows: list[list[float]]) -> Array:
@@ -45,13 +47,14 @@ def known() -> Model:
 def network() -> Model:
     """Three groups of different widths and scales."""
     body = """
-        a = Conv <pads=[1,1,1,1]> (x, one) b = Relu(a)
-        c = Conv <pads=[1,1,1,1]> (b, two) d = Relu(c)
+        n = Conv <pads=[1,1,1,1]> (x, one) a = BatchNormalization(n, scale, shift, mean, variance)
+        b = Relu(a) c = Conv <pads=[1,1,1,1]> (b, two) d = Relu(c)
         e = Conv(d, three) f = Relu(e)
         y = Conv(f, four)
     """
     weights = {
         "one": weight(8, 3, 3, 3),
+        **{name: np.ones(8, "float32") for name in ("scale", "shift", "mean", "variance")},
         "two": weight(6, 8, 3, 3) * 100,
         "three": weight(4, 6, 1, 1) / 100,
         "four": weight(2, 4, 1, 1),

@@ -360,13 +360,83 @@ def test_a_bias_or_a_running_mean_takes_over_what_removed_channels_gave_on_avera
 def test_weights_that_make_the_outputs_worse_are_not_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def spoil(layer: Any, _pruned: Any, values: dict[str, Array], *_: Any) -> None:
-        values[layer.weight] = values[layer.weight] + 1
+    def spoil(recovery: Any, layer: Any) -> None:
+        recovery.values[layer.weight] = recovery.values[layer.weight] + 1
 
     module = importlib.import_module("tvm_prune.recover.reconstruct")
-    monkeypatch.setattr(module, "_refit", spoil)
+    monkeypatch.setattr(module.Recovery, "refit", spoil)
     model = network("padding")
     plan = without(model, 0)
     plain = prune_parameters(model.parameters, plan)
     for name, value in reconstruct(model, plan, images(8)).items():
         np.testing.assert_array_equal(value, plain[name])
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        (
+            f"{MIX} d = Conv <group=8, {PAD}> (r, depthwise) e = Relu(d) y = Conv(e, second)",
+            {"depthwise": weight(8, 1, 3, 3), "second": POINTWISE},
+        ),
+        (
+            f"{MIX} d = Conv <group=2, {PAD}> (r, grouped) e = Relu(d) y = Conv(e, second)",
+            {"grouped": weight(8, 4, 3, 3), "second": POINTWISE},
+        ),
+        (
+            f"{MIX} b = Conv <{PAD}> (x, other) c = Concat <axis=1> (r, b) y = Conv(c, second)",
+            {"other": weight(4, 3, 3, 3, seed=7), "second": weight(4, 12, 1, 1, seed=2)},
+        ),
+        (
+            f"{MIX} b = Conv <{PAD}> (r, inner, bias) c = Relu(b) d = Conv <{PAD}> (c, back)"
+            " e = Add(d, r) s = Relu(e) y = Conv(s, second)",
+            {
+                "inner": weight(6, 8, 3, 3, seed=7), "bias": vector(6),
+                "back": weight(8, 6, 3, 3, seed=8), "second": POINTWISE,
+            },
+        ),
+    ],
+    ids=["depthwise", "grouped", "concat", "residual join"],
+)  # fmt: skip
+def test_recovery_reaches_across(body: str, weights: Mapping[str, Array]) -> None:
+    model = load_onnx(onnx_model(body, {**FIRST, **weights}))
+    channels = find_channels(model.module)
+    kept = [np.arange(group.width) % 4 != 1 for group in channels.groups]
+    plan = plan_for_units(channels, kept, model.parameters)
+    fresh = images(32, seed=1)
+    expected = dense_outputs(model, fresh)
+    plain, values = prune_parameters(model.parameters, plan), reconstruct(model, plan, images(64))
+    before, after = (
+        float(((outputs(model, plan, each, fresh) - expected) ** 2).mean())
+        for each in (plain, values)
+    )
+    assert after < 0.8 * before
+
+
+def test_of_two_branches_the_later_makes_up_for_what_the_earlier_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body = f"{MIX} s = Conv(r, narrow) d = Conv <{PAD}> (r, block) y = Add(d, s)"
+    weights = {"narrow": weight(4, WIDTH, 1, 1, seed=2), "block": weight(4, WIDTH, 3, 3, seed=3)}
+    model = load_onnx(onnx_model(body, {**FIRST, **weights}))
+    plan = without(model, 0, 1, 2)
+    fresh = images(32, seed=1)
+    expected = dense_outputs(model, fresh)
+    together = outputs(model, plan, reconstruct(model, plan, images(128)), fresh)
+    module = importlib.import_module("tvm_prune.recover.reconstruct")
+    monkeypatch.setattr(module, "find_join", lambda *_: None)
+    apart = outputs(model, plan, reconstruct(model, plan, images(128)), fresh)
+    assert ((together - expected) ** 2).mean() < ((apart - expected) ** 2).mean()
+
+
+def test_streamed_samples_leave_no_trace_of_the_checkpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With no memory for checkpoints every layer starts from the inputs, and finds the same."""
+    model = network("convolution before a batch norm")
+    plan = without(model, 0, 7)
+    kept = reconstruct(model, plan, images(16))
+    walk = importlib.import_module("tvm_prune.activations.walk").Walk
+    monkeypatch.setattr(walk, "advance", lambda *_: None)
+    for name, value in reconstruct(model, plan, images(16)).items():
+        np.testing.assert_allclose(value, kept[name], rtol=1e-4, atol=1e-5)

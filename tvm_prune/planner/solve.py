@@ -55,6 +55,8 @@ class Problem:
         scores: importance of every unit of each group.
         overhead: cost of a call of the model beyond its kernels.
         ceilings: bounds on what can be counted.
+        curves: share of each group that is kept at every width, shape (width + 1,), where it is not
+            the share of the importance; empty where it is.
     """
 
     model: LatencyModel
@@ -63,6 +65,11 @@ class Problem:
     scores: Sequence[NDArray[np.float64]]
     overhead: float
     ceilings: tuple[Ceiling, ...] = ()
+    curves: Sequence[NDArray[np.float64]] = ()
+
+    def shares(self, group: int) -> NDArray[np.float64]:
+        """Share of a group that is kept at every width, shape (width + 1,)."""
+        return self.curves[group] if self.curves else kept_shares(self.scores[group])
 
     def predicted(self, widths: Widths) -> float:
         """Predicted cost of the whole model at some widths."""
@@ -70,9 +77,7 @@ class Problem:
 
     def importance(self, widths: Widths) -> float:
         """Importance kept at some widths: harmonic mean over the groups of the share kept."""
-        shares = [
-            kept_shares(score)[width] for score, width in zip(self.scores, widths, strict=True)
-        ]
+        shares = [self.shares(group)[width] for group, width in enumerate(widths)]
         return float(1.0 / np.mean(1.0 / np.array(shares)))
 
 
@@ -185,8 +190,8 @@ def _bounds(program: Program, problem: Problem, budget: float) -> list[_Bound]:
 def _noise(program: Program, problem: Problem) -> Expression:
     """One over the share of importance kept, added up over the groups."""
     total = Expression()
-    for group, score in enumerate(problem.scores):
-        shares = kept_shares(score)[list(problem.candidates[group])]
+    for group, candidates in enumerate(problem.candidates):
+        shares = problem.shares(group)[list(candidates)]
         total.add(program.single(group, (1.0 / shares).tolist()))
     return total
 

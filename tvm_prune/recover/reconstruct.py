@@ -5,37 +5,46 @@ activations of the pruned network to the dense layer's outputs on calibration da
 reconstruction step of He et al., "Channel Pruning for Accelerating Very Deep Neural Networks",
 2017, applied to every layer on already pruned inputs). Ridge regression towards the old weights,
 its strength chosen on held-out samples, keeps few samples from overfitting.
+
+Samples are streamed: what is kept of them are the normal equations of one layer, and a checkpoint
+of bounded size (:mod:`tvm_prune.activations.walk`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from tvm_prune.activations import (
+    Cells,
+    Graph,
+    Layer,
+    Walk,
+    choose_cells,
+    find_layers,
+    inputs_at,
+    outputs_at,
+)
 from tvm_prune.errors import ExportError
 from tvm_prune.model import Array, Model, split_batches
 from tvm_prune.plan import PruningPlan
-from tvm_prune.recover.layers import (
-    Layer,
-    Positions,
-    activations,
-    choose_positions,
-    find_layers,
-    patches,
-    targets,
-)
+from tvm_prune.recover.joins import Join, find_join
+from tvm_prune.recover.moments import Correction, Moments, best_correction
 from tvm_prune.to_onnx import to_onnx
 from tvm_prune.transform import prune_parameters, pruned_model
 
 logger = logging.getLogger(__name__)
 
-STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 ROWS = 16_000
-"""Output positions that a fit looks at."""
+"""Output positions that a fit looks at, about."""
+ROWS_PER_INPUT = 8
+"""The same for each input of a layer, where it has many."""
+MOST_INPUTS = 8_192
+"""Layers with more inputs keep their weights; only their bias is corrected."""
 FIT_SHARE = 0.8
 
 
@@ -55,125 +64,161 @@ def reconstruct(
     """
     plain = prune_parameters(model.parameters, plan)
     try:
-        dense, pruned = to_onnx(model), to_onnx(pruned_model(model, plan))
+        dense, pruned = Graph(to_onnx(model)), Graph(to_onnx(pruned_model(model, plan)))
     except ExportError as error:
         logger.warning("the weights stay as they are: %s", error)
         return plain
     batches = split_batches(model.inputs, calibration)
-    layers = [layer for layer in find_layers(dense) if layer.weight in plan.kept]
-    wanted = _dense_outputs(layers, dense, plan, batches, np.random.default_rng(seed))
+    fitting = int(len(batches) * FIT_SHARE)
     recovered = dict(plain)
-    for layer in layers:
-        _refit(layer, pruned, recovered, batches, wanted[layer.output])
-    held_out = batches[int(len(batches) * FIT_SHARE) :] or batches
-    names = [spec.name for spec in model.outputs]
-    outputs = activations(dense, {}, names, held_out)
+    recovery = Recovery(plan, Walk(dense, batches), Walk(pruned, batches), recovered, fitting, seed)
+    for layer in find_layers(dense.model):
+        if layer.weight in plan.kept:
+            recovery.refit(layer)
     before, after = (
-        _difference(outputs, activations(pruned, values, names, held_out))
-        for values in (plain, recovered)
+        output_error(dense, pruned, values, batches[fitting:]) for values in (plain, recovered)
     )
     logger.info("recovery: output error on held-out samples %.4g -> %.4g", before, after)
     return recovered if after < before else plain
 
 
-def _dense_outputs(
-    layers: Sequence[Layer],
-    dense: onnx.ModelProto,
-    plan: PruningPlan,
-    batches: Sequence[Mapping[str, Array]],
-    generator: np.random.Generator,
-) -> dict[str, tuple[Positions, NDArray[np.float64]]]:
-    """What the dense layers compute for their kept channels, at random output positions."""
-    names = [layer.output for layer in layers]
-    outputs = activations(dense, {}, names, batches)
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in dense.graph.initializer}
-    result = {}
-    for layer, output in zip(layers, outputs, strict=True):
-        positions = choose_positions(layer, output, ROWS, generator)
-        rows = _kept(plan, layer.weight, layer.axes[0], shapes[layer.weight])
-        result[layer.output] = positions, targets(layer, output, rows, positions)
-    return result
+@dataclass
+class Recovery:
+    """Goes through the layers of the dense and of the pruned model side by side.
 
-
-def _refit(
-    layer: Layer,
-    pruned: onnx.ModelProto,
-    values: dict[str, Array],
-    batches: Sequence[Mapping[str, Array]],
-    wanted: tuple[Positions, NDArray[np.float64]],
-) -> None:
-    """Replace one layer's weight and bias in `values`."""
-    positions, outputs = wanted
-    old = values[layer.weight]
-    [data] = activations(pruned, values, [layer.data], batches)
-    inputs = patches(layer, data, old.shape, positions)
-    matrix = old.reshape(old.shape[0], -1) if layer.axes == (0, 1) else old.T
-    offset = np.broadcast_to(_offset(layer, values), (outputs.shape[1],)).astype(np.float64)
-    fitted, shift = _ridge(inputs, outputs, matrix.astype(np.float64), offset, layer)
-    fitted = fitted.reshape(old.shape) if layer.axes == (0, 1) else fitted.T
-    values[layer.weight] = np.ascontiguousarray(fitted, dtype=old.dtype)
-    if layer.bias is not None:
-        values[layer.bias] = _shifted(layer, values[layer.bias], shift)
-
-
-def _kept(plan: PruningPlan, name: str, axis: int, shape: Sequence[int]) -> NDArray[np.int64]:
-    return np.asarray(plan.kept.get(name, {}).get(axis, range(shape[axis])), dtype=np.int64)
-
-
-def _offset(layer: Layer, values: Mapping[str, Array]) -> Array | float:
-    """What the layer itself adds; a batch norm's mean is not part of the layer's output."""
-    if layer.bias is None or layer.bias_sign < 0:
-        return 0.0
-    return values[layer.bias].reshape(-1)
-
-
-def _shifted(layer: Layer, bias: Array, intercept: Array) -> Array:
-    shift = intercept.reshape(bias.shape)
-    return np.asarray(shift if layer.bias_sign > 0 else bias - shift, dtype=bias.dtype)
-
-
-def _ridge(
-    inputs: NDArray[np.float64],
-    wanted: NDArray[np.float64],
-    old: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    layer: Layer,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights (outputs, inputs) and intercept that map `inputs` to `wanted`.
-
-    The correction of the old weights is fitted, its size penalised; the strength of the penalty is
-    the one with the least error on the last fifth of the rows, no correction being one choice.
+    Attributes:
+        plan: what is kept.
+        dense: the dense model on its way through the samples.
+        pruned: the pruned model, likewise.
+        values: parameters of the pruned model, which are refitted in place.
+        fitting: number of batches to fit to; the others are held out.
+        seed: seed of the choice of output positions.
     """
-    residual = wanted - inputs @ old.T - offset
-    split = int(len(inputs) * FIT_SHARE)
-    if split == 0:
-        return old, offset
-    best, best_error = (np.zeros_like(old.T), np.zeros_like(offset)), _mean_square(residual[split:])
-    for change, shift in _corrections(inputs[:split], residual[:split], layer.bias is not None):
-        error = _mean_square(residual[split:] - inputs[split:] @ change - shift)
-        if error < best_error:
-            best, best_error = (change, shift), error
-    return old + best[0].T, best[1] + offset
+
+    plan: PruningPlan
+    dense: Walk
+    pruned: Walk
+    values: dict[str, Array]
+    fitting: int
+    seed: int
+
+    def refit(self, layer: Layer) -> None:
+        """Replace one layer's weight and bias; all layers before it are final."""
+        for walk, values in ((self.dense, {}), (self.pruned, self.values)):
+            walk.advance(walk.graph.made_at[layer.node.output[0]], values)
+        blocks = self._blocks(layer)
+        groups, inputs, outputs = blocks.matrices.shape
+        fitted = inputs if inputs <= MOST_INPUTS else 0
+        fit, held_out = (Moments(groups, fitted, outputs) for _ in range(2))
+        self._accumulate(layer, blocks, fit, held_out)
+        self._apply(layer, blocks, best_correction(fit, held_out, has_bias=layer.bias is not None))
+
+    def _blocks(self, layer: Layer) -> Blocks:
+        graph, weight = self.pruned.graph, self.values[layer.weight]
+        node = graph.nodes[graph.made_at[layer.node.output[0]]]
+        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+        rows_first = layer.axes == (0, 1)
+        rows = weight if rows_first else weight.T
+        matrices = rows.reshape(groups, len(rows) // groups, -1).swapaxes(1, 2)
+        return Blocks(weight.shape, matrices.astype(np.float64), rows_first)
+
+    def _accumulate(self, layer: Layer, blocks: Blocks, fit: Moments, held_out: Moments) -> None:
+        join = find_join(self.dense.graph, layer)
+        others = [join.other] if join else []
+        generator = np.random.default_rng(self.seed)
+        wanted = max(ROWS, ROWS_PER_INPUT * fit.x.shape[1])
+        samples = sum(len(next(iter(batch.values()))) for batch in self.dense.batches)
+        streams = zip(
+            self.dense.stream([layer.output, *others], {}),
+            self.pruned.stream([layer.data, *others], self.values),
+            strict=True,
+        )
+        for index, (dense, pruned) in enumerate(streams):
+            output = dense[layer.output]
+            cells = choose_cells(layer, output, -(-wanted // samples), generator)
+            target = outputs_at(layer, output, cells)[:, self._kept(layer)]
+            inputs = inputs_at(layer, pruned[layer.data], blocks.kernel, cells)
+            lacking = target - self._offset(layer, target.shape[1])
+            if join:
+                lacking = lacking + self._missing_beside(layer, join, dense, pruned, cells)
+            moments = fit if index < self.fitting else held_out
+            split, residual = blocks.rows(inputs, lacking)
+            moments.add(split[..., : fit.x.shape[1]], residual)
+
+    def _missing_beside(
+        self, layer: Layer, join: Join, dense: Mapping[str, Array], pruned: Mapping[str, Array],
+        cells: Cells,
+    ) -> Array:  # fmt: skip
+        """What the branch that the layer's output is added to has lost."""
+        whole = outputs_at(layer, dense[join.other], cells)[:, self._kept(layer)]
+        left = outputs_at(layer, pruned[join.other], cells)
+        return join.in_layer_units(whole - left, self.values)
+
+    def _kept(self, layer: Layer) -> NDArray[np.int64]:
+        """Output channels of the dense layer that the pruned one has."""
+        axis = layer.axes[0]
+        every = range(self.dense.graph.shape(layer.weight)[axis])
+        return np.asarray(self.plan.kept[layer.weight].get(axis, every), dtype=np.int64)
+
+    def _offset(self, layer: Layer, outputs: int) -> Array:
+        """What the layer itself adds; a batch norm's mean is not part of the layer's output."""
+        if layer.bias is None or layer.bias_sign < 0:
+            return np.zeros(outputs, dtype=np.float32)
+        return self.values[layer.bias].reshape(-1)
+
+    def _apply(self, layer: Layer, blocks: Blocks, chosen: Correction) -> None:
+        old = self.values[layer.weight]
+        self.values[layer.weight] = blocks.corrected(chosen.weight).astype(old.dtype)
+        if layer.bias is not None:
+            bias = self.values[layer.bias]
+            shift = layer.bias_sign * chosen.bias.reshape(bias.shape)
+            self.values[layer.bias] = np.asarray(bias + shift, dtype=bias.dtype)
 
 
-def _corrections(
-    inputs: NDArray[np.float64], residual: NDArray[np.float64], has_bias: bool
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Correction of the weights, (inputs, outputs), and of the bias, for every strength."""
-    mean_in = inputs.mean(axis=0) if has_bias else np.zeros(inputs.shape[1])
-    mean_out = residual.mean(axis=0) if has_bias else np.zeros(residual.shape[1])
-    centred = inputs - mean_in
-    gram, moment = centred.T @ centred, centred.T @ (residual - mean_out)
-    scale = float(np.trace(gram)) / len(gram) + 1e-12
-    for strength in STRENGTHS:
-        change = np.linalg.solve(gram + strength * scale * np.eye(len(gram)), moment)
-        yield change, mean_out - mean_in @ change
+@dataclass(frozen=True)
+class Blocks:
+    """The weight of a layer as one matrix for each of its groups.
+
+    Attributes:
+        kernel: shape of the weight.
+        matrices: shape (groups, inputs, outputs), counted within a group.
+        is_rows_first: whether the weight's first axis is that of the outputs.
+    """
+
+    kernel: tuple[int, ...]
+    matrices: NDArray[np.float64]
+    is_rows_first: bool
+
+    def rows(self, inputs: Array, target: Array) -> tuple[Array, Array]:
+        """Inputs (groups, rows, inputs) of the layer, and what its outputs lack, likewise.
+
+        Args:
+            inputs: (rows, inputs of all groups).
+            target: (rows, outputs of all groups), what its product with the inputs should be.
+        """
+        groups = len(self.matrices)
+        split = inputs.reshape(len(inputs), groups, -1).swapaxes(0, 1)
+        wanted = target.reshape(len(target), groups, -1).swapaxes(0, 1)
+        return split, wanted - split @ self.matrices.astype(inputs.dtype)
+
+    def corrected(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The weight in its own shape with a correction added."""
+        moved = self.matrices + change if change.size else self.matrices
+        rows = moved.swapaxes(1, 2).reshape(-1, self.matrices.shape[1])
+        whole = rows.reshape(self.kernel) if self.is_rows_first else rows.T
+        return np.ascontiguousarray(whole)
 
 
-def _mean_square(values: NDArray[np.float64]) -> float:
-    return float((values**2).mean())
-
-
-def _difference(left: Sequence[Array], right: Sequence[Array]) -> float:
-    """Mean squared difference, summed over the outputs."""
-    return float(sum(((a - b) ** 2).mean() for a, b in zip(left, right, strict=True)))
+def output_error(
+    dense: Graph, pruned: Graph, values: Mapping[str, Array], batches: Sequence[Mapping[str, Array]]
+) -> float:
+    """Mean squared difference of the outputs, summed over them."""
+    wanted, found = (
+        Walk(graph, batches).stream(graph.outputs, parameters)
+        for graph, parameters in ((dense, {}), (pruned, values))
+    )
+    return sum(
+        float(((left[name] - right[name]) ** 2).mean())
+        for left, right in zip(wanted, found, strict=True)
+        for name in dense.outputs
+    ) / len(batches)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tvm_prune.report.inspection import inspection_json, inspection_text
 from tvm_prune.report.listing import boards_text, outputs_text
+from tvm_prune.report.sparsity import sparsity_text
 from tvm_prune.report.supported_ops import supported_ops_json, supported_ops_text
 from tvm_prune.report.sweep import sweep_plot, sweep_text
 from tvm_prune.report.text import report_text
@@ -14,6 +15,7 @@ __all__ = [
     "inspection_text",
     "outputs_text",
     "report_text",
+    "sparsity_text",
     "supported_ops_json",
     "supported_ops_text",
     "sweep_plot",

@@ -1,0 +1,20 @@
+"""Activations of ONNX models: streamed over many samples, in bounded memory."""
+
+from __future__ import annotations
+
+from tvm_prune.activations.graph import Graph
+from tvm_prune.activations.layers import Layer, find_layers
+from tvm_prune.activations.patches import Cells, choose_cells, inputs_at, outputs_at
+from tvm_prune.activations.walk import Walk, activations
+
+__all__ = [
+    "Cells",
+    "Graph",
+    "Layer",
+    "Walk",
+    "activations",
+    "choose_cells",
+    "find_layers",
+    "inputs_at",
+    "outputs_at",
+]

@@ -1,0 +1,126 @@
+"""Normal equations of a layer, accumulated batch after batch in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from tvm_prune.model import Array
+
+STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+BLOCK = 1024
+"""Rows that are gathered before they are multiplied: a product of few is all memory traffic."""
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What is added to a layer's weight and bias.
+
+    Attributes:
+        weight: shape (groups, inputs, outputs), counted within a group.
+        bias: shape (groups, outputs).
+    """
+
+    weight: Matrix
+    bias: Matrix
+
+
+class Moments:
+    """Sums over rows of a layer's inputs x and of what its outputs lack, r.
+
+    Everything is counted within the groups of a grouped layer, which are layers of their own.
+
+    Args:
+        groups: number of groups; 1 where the layer has none.
+        inputs: inputs of a group, its kernel window included.
+        outputs: outputs of a group.
+    """
+
+    def __init__(self, groups: int, inputs: int, outputs: int) -> None:
+        self.rows = 0
+        self.x = np.zeros((groups, inputs))
+        self.r = np.zeros((groups, outputs))
+        self.xx = np.zeros((groups, inputs, inputs))
+        self.xr = np.zeros((groups, inputs, outputs))
+        self.rr = 0.0
+        self._waiting: list[tuple[Array, Array]] = []
+
+    def add(self, inputs: Array, lacking: Array) -> None:
+        """Add rows.
+
+        Args:
+            inputs: shape (groups, rows, inputs).
+            lacking: shape (groups, rows, outputs).
+        """
+        self._waiting.append((inputs, lacking))
+        if sum(rows.shape[1] for rows, _ in self._waiting) >= BLOCK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Add up the rows that are still waiting; needed before anything is read."""
+        if not self._waiting:
+            return
+        inputs, lacking = (np.concatenate(p, axis=1) for p in zip(*self._waiting, strict=True))
+        self._waiting = []
+        self.rows += inputs.shape[1]
+        transposed = inputs.swapaxes(1, 2)
+        self.x += inputs.sum(axis=1, dtype=np.float64)
+        self.r += lacking.sum(axis=1, dtype=np.float64)
+        self.xx += transposed @ inputs
+        self.xr += transposed @ lacking
+        self.rr += float((lacking.astype(np.float64) ** 2).sum())
+
+    def error(self, correction: Correction) -> float:
+        """Mean squared error that a correction leaves, summed over the outputs."""
+        weight, bias = correction.weight, correction.bias
+        explained = (weight * (self.xx @ weight - 2 * self.xr)).sum()
+        of_bias = (bias * (2 * np.einsum("gio,gi->go", weight, self.x) - 2 * self.r)).sum()
+        constant = self.rows * (bias**2).sum()
+        return float(self.rr + explained + of_bias + constant) / max(1, self.rows)
+
+    def corrections(self, *, has_bias: bool, strengths: tuple[float, ...]) -> Iterator[Correction]:
+        """No correction, that of the bias alone, and ridge regressions of several strengths."""
+        nothing = Correction(np.zeros_like(self.xr), np.zeros_like(self.r))
+        yield nothing
+        if self.rows == 0:
+            return
+        mean_x = self.x / self.rows if has_bias else np.zeros_like(self.x)
+        mean_r = self.r / self.rows if has_bias else np.zeros_like(self.r)
+        if has_bias:
+            yield Correction(nothing.weight, mean_r)
+        if not self.x.shape[1]:
+            return
+        gram = self.xx / self.rows - mean_x[:, :, None] * mean_x[:, None, :]
+        moment = self.xr / self.rows - mean_x[:, :, None] * mean_r[:, None, :]
+        for strength in strengths:
+            try:
+                weight = _ridge(gram, moment, strength)
+            except np.linalg.LinAlgError:
+                continue  # too few rows for so weak a penalty
+            yield Correction(weight, mean_r - np.einsum("gio,gi->go", weight, mean_x))
+
+
+def _ridge(gram: Matrix, moment: Matrix, strength: float) -> Matrix:
+    size = gram.shape[1]
+    scale = np.trace(gram, axis1=1, axis2=2) / size + 1e-12
+    damped = gram + (strength * scale)[:, None, None] * np.eye(size)
+    if len(damped) > 1:
+        return np.asarray(np.linalg.solve(damped, moment))
+    factor = scipy.linalg.cho_factor(damped[0], check_finite=False)
+    return np.asarray(scipy.linalg.cho_solve(factor, moment[0], check_finite=False))[None]
+
+
+def best_correction(
+    fit: Moments, held_out: Moments, *, has_bias: bool, strengths: tuple[float, ...] = STRENGTHS
+) -> Correction:
+    """The correction with the least error on held-out rows, none at all being one of them."""
+    for moments in (fit, held_out):
+        moments.finish()
+    choices = fit.corrections(has_bias=has_bias, strengths=strengths)
+    return min(choices, key=held_out.error)

@@ -1,0 +1,7 @@
+"""How much the network's output moves when a group gets narrower."""
+
+from __future__ import annotations
+
+from tvm_prune.sensitivity.curves import Curve, sensitivity_curves
+
+__all__ = ["Curve", "sensitivity_curves"]
