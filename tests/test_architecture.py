@@ -26,10 +26,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "learning whole_models",
         "compilation session verification reachability console arguments",
         "planner transform measure export report recover frontend torch",
-        "latency importance",
+        "latency importance mcu",
         "tuning",
         "channels operations to_onnx",
         "model plan board budget measurement settings progress",
+        "microcontroller",
         "errors machine",
     )
 )

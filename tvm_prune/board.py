@@ -15,6 +15,7 @@ from typing import Any
 import tvm
 from tvm.target import codegen
 
+from tvm_prune import microcontroller
 from tvm_prune.errors import BoardError
 from tvm_prune.machine import core_count, cpu_name, governor
 
@@ -24,6 +25,8 @@ else:
     import tomli as tomllib
 
 PACKAGE = Path(__file__).parent
+BOARD_FILE = "board.toml"
+"""The board file of a board that is a folder."""
 
 FIELDS: Mapping[str, tuple[type, bool]] = {
     "name": (str, True),
@@ -31,6 +34,8 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
     "connection": (str, True),
     "target": (dict, True),
     "rpc": (dict, False),
+    "qemu": (dict, False),
+    "serial": (dict, False),
     "toolchain": (dict, False),
     "measure": (dict, False),
     "flash": (int, False),
@@ -41,14 +46,21 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
 
 TABLES: Mapping[str, Mapping[str, type]] = {
     "rpc": {"key": str, "tracker": str},
-    "toolchain": {"linker": str},
+    "toolchain": {"linker": str, "compiler": str, "flags": list},
     "measure": {"clock": str, "repeats": int},
+    **microcontroller.TABLES,
 }
 """Keys of the tables of a board file, none of which must be given where the table is not."""
 
-CONNECTIONS = ("local", "rpc")
-CLOCKS = ("seconds",)
-"""Units that a connection can measure in."""
+CLOCKS: Mapping[str, tuple[str, ...]] = {
+    "local": ("seconds",),
+    "rpc": ("seconds",),
+    "qemu": ("instructions",),
+    "serial": ("cycles",),
+}
+"""Units that each connection can measure in, the default first."""
+
+CONNECTIONS = tuple(CLOCKS)
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,8 @@ class Board:
     Attributes:
         name: short name, as given to ``--board``.
         description: one line for people.
-        connection: how it is reached; ``local`` is this machine, ``rpc`` a server of TVM's.
+        connection: how it is reached; ``local`` is this machine, ``rpc`` a server of TVM's,
+            ``qemu`` an emulated microcontroller, ``serial`` a real one.
         target: TVM target as a dictionary.
         key: what the board's servers are called at the tracker, for ``rpc``; there may be several.
         tracker: ``HOST:PORT`` of the tracker, where the file says it.
@@ -67,6 +80,15 @@ class Board:
         repeats: measurements of one kernel, each long enough for the clock.
         flash: bytes of flash, where that is a limit.
         ram: bytes of RAM, where that is a limit.
+        clock_hz: frequency of the processor, where it is known.
+        folder: where the firmware parts of a microcontroller lie; None for all other boards.
+        compiler: C compiler for a microcontroller; its other tools are named alike.
+        flags: what this compiler has to know about the processor.
+        machine: what QEMU calls the board, for ``qemu``.
+        port: serial port, where the file says it.
+        usb: ``VENDOR:PRODUCT`` of the board's USB serial port, to find the port with.
+        baud: bits a second over the serial port.
+        flasher: command that writes ``{elf}`` to the board.
     """
 
     name: str
@@ -80,6 +102,20 @@ class Board:
     repeats: int = 5
     flash: int | None = None
     ram: int | None = None
+    clock_hz: int | None = None
+    folder: Path | None = None
+    compiler: str | None = None
+    flags: tuple[str, ...] = ()
+    machine: str | None = None
+    port: str | None = None
+    usb: str | None = None
+    baud: int = microcontroller.BAUD
+    flasher: tuple[str, ...] = ()
+
+    @property
+    def is_microcontroller(self) -> bool:
+        """Whether models become firmware for it, not libraries."""
+        return self.folder is not None
 
     def tvm_target(self) -> Any:
         """The TVM target.
@@ -110,6 +146,8 @@ class Board:
             "clock": self.clock,
             "tvm": tvm.__version__,
         }
+        if self.is_microcontroller:
+            identity |= {"machine": self.machine, "flags": self.flags, "hz": self.clock_hz}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -120,9 +158,10 @@ def load_board(name_or_path: str) -> Board:
         BoardError: if there is no such board, or its file is malformed.
     """
     if name_or_path.endswith(".toml") or os.sep in name_or_path:
-        return _read(Path(name_or_path))
-    path = _directory() / f"{name_or_path}.toml"
-    if not path.exists():
+        path = Path(name_or_path)
+        return _read(path / BOARD_FILE if path.is_dir() else path)
+    found = next((path for path in _files() if _name(path) == name_or_path), None)
+    if found is None:
         names = board_names()
         close = difflib.get_close_matches(name_or_path, names, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
@@ -130,17 +169,30 @@ def load_board(name_or_path: str) -> Board:
             f"There is no board '{name_or_path}'; known boards: {', '.join(names)}.{hint} "
             "A board of your own is given as a path: --board ./my-board.toml."
         )
-    return _read(path)
+    return _read(found)
 
 
 def board_names() -> list[str]:
     """Names of the boards that come with the package."""
-    return sorted(path.stem for path in _directory().glob("*.toml"))
+    return sorted(map(_name, _files()))
+
+
+def _files() -> list[Path]:
+    return [*_directory().glob("*.toml"), *_directory().glob(f"*/{BOARD_FILE}")]
+
+
+def _name(path: Path) -> str:
+    return path.parent.name if path.name == BOARD_FILE else path.stem
 
 
 def host_cpu() -> str:
     """LLVM's name of this machine's CPU."""
     return str(codegen.llvm_get_system_cpu())
+
+
+def firmware_sources() -> Path:
+    """Folder of the firmware sources that all microcontrollers share."""
+    return _directory() / "firmware"
 
 
 def _directory() -> Path:
@@ -166,10 +218,12 @@ def _read(path: Path) -> Board:
         key=rpc.get("key"),
         tracker=rpc.get("tracker"),
         linker=data.get("toolchain", {}).get("linker"),
-        clock=measure.get("clock", "seconds"),
+        clock=measure.get("clock", CLOCKS[data["connection"]][0]),
         repeats=measure.get("repeats", 5),
         flash=data.get("flash"),
         ram=data.get("ram"),
+        clock_hz=data.get("clock_hz"),
+        **microcontroller.microcontroller_fields(path, data),
     )
 
 
@@ -188,7 +242,8 @@ def _check(path: Path, data: Mapping[str, Any]) -> None:
             f"`rpc.key` = {data.get('rpc', {}).get('key')!r}; a board has a key, the name of its "
             "servers at the tracker, where its connection is 'rpc', and only there."
         )
-    _check_choice(path, "measure.clock", data.get("measure", {}).get("clock", "seconds"), CLOCKS)
+    clocks = CLOCKS[data["connection"]]
+    _check_choice(path, "measure.clock", data.get("measure", {}).get("clock", clocks[0]), clocks)
     repeats = data.get("measure", {}).get("repeats", 1)
     if repeats < 1:
         raise BoardError(

@@ -1,0 +1,67 @@
+/* Vector table and start-up of any Cortex-M with a floating-point unit; no C library is needed. */
+#include <stdint.h>
+
+#include "stack.h"
+
+extern uint32_t data_load, data_start, data_end, bss_start, bss_end, stack_limit, stack_top;
+
+#define COPROCESSORS (*(volatile uint32_t *)0xe000ed88u)
+#define SINGLE_AND_DOUBLE_PRECISION (0xfu << 20)
+#define FAULT_ENABLE (*(volatile uint32_t *)0xe000ed24u)
+#define MEMORY_BUS_AND_USAGE_FAULTS (7u << 16)
+#define STACK_PATTERN 0xc0dec0deu
+
+int main(void);
+void board_init(void);
+void fault_entry(void);
+
+static void paint_stack(void)
+{
+    uint32_t *top = __builtin_frame_address(0);
+    for (uint32_t *word = &stack_limit; word < top - 16; ++word)
+        *word = STACK_PATTERN;
+}
+
+uint32_t stack_used(void)
+{
+    const uint32_t *word = &stack_limit;
+    while (word < &stack_top && *word == STACK_PATTERN)
+        ++word;
+    return (uint32_t)((const uint8_t *)&stack_top - (const uint8_t *)word);
+}
+
+void reset_entry(void)
+{
+    COPROCESSORS |= SINGLE_AND_DOUBLE_PRECISION;
+    FAULT_ENABLE |= MEMORY_BUS_AND_USAGE_FAULTS;
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+    paint_stack();
+    const uint32_t *from = &data_load;
+    for (uint32_t *to = &data_start; to < &data_end; ++to)
+        *to = *from++;
+    for (uint32_t *to = &bss_start; to < &bss_end; ++to)
+        *to = 0;
+    board_init();
+    main();
+    for (;;)
+        ;
+}
+
+__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
+    &stack_top,
+    reset_entry,
+    fault_entry, /* NMI */
+    fault_entry, /* HardFault */
+    fault_entry, /* MemManage */
+    fault_entry, /* BusFault */
+    fault_entry, /* UsageFault */
+    fault_entry, /* SecureFault */
+    0,
+    0,
+    0,
+    fault_entry, /* SVCall */
+    fault_entry, /* DebugMonitor */
+    0,
+    fault_entry, /* PendSV */
+    fault_entry, /* SysTick */
+};
