@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "deployment",
         "search result sweep_result",
         "learning whole_models",
-        "compilation session verification reachability console arguments",
+        "compilation firmware_build session verification reachability console arguments",
         "planner transform measure export report recover frontend torch",
         "latency importance mcu",
         "tuning",

@@ -16,6 +16,7 @@ import tvm_prune
 from tvm_prune.acquisition import measure_kernels
 from tvm_prune.arguments import (
     arrays,
+    compile_options,
     measure_options,
     model_options,
     no_options,
@@ -31,12 +32,14 @@ from tvm_prune.channels import find_channels
 from tvm_prune.console import ConsoleProgress, show_logs
 from tvm_prune.errors import PruneError
 from tvm_prune.export import read_bundle
+from tvm_prune.firmware_build import write_project
 from tvm_prune.frontend import load
 from tvm_prune.model import Model
 from tvm_prune.pareto import sweep
 from tvm_prune.reachability import reachability
 from tvm_prune.report import (
     boards_text,
+    c_model_text,
     inspection_json,
     inspection_text,
     outputs_text,
@@ -189,6 +192,13 @@ def _measure(options: argparse.Namespace) -> tuple[str, Any]:
     return result.report(), result.to_json()
 
 
+def _compile(options: argparse.Namespace) -> tuple[str, Any]:
+    output = writable(Path(options.output))
+    model = load(options.model, shapes(options.shape))
+    compiled = write_project(model, options.board, output, options.cache, options.code)
+    return c_model_text(compiled, output), vars(compiled.footprint)
+
+
 def _run(options: argparse.Namespace) -> tuple[str, Any]:
     bundle = read_bundle(options.bundle)
     outputs = run_bundle(bundle, arrays(options.input))
@@ -218,6 +228,11 @@ COMMANDS: Mapping[str, Command] = {
         "prune a model to many latency budgets: a table and a plot", sweep_options, _sweep
     ),
     "measure": Command("learn what the kernels of a model cost", measure_options, _measure),
+    "compile": Command(
+        "compile a model, as it is, to a C project for a microcontroller",
+        compile_options,
+        _compile,
+    ),
     "run": Command("run a bundle on given inputs", run_options, _run),
     "inspect": Command(
         "show what can be pruned, and what freezes the rest", model_options, _inspect

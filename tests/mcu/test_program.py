@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tvm
+from support.onnx_models import onnx_model, weight
 from tvm.script import ir as I  # noqa: N812
 from tvm.script import relax as R  # noqa: N812
 
-from tests.support.onnx_models import onnx_model, weight
 from tvm_prune.errors import ExportError
 from tvm_prune.frontend import load
 from tvm_prune.mcu.layout import buffer_spans
@@ -85,7 +85,7 @@ def test_what_is_no_kernel_is_named() -> None:
     @I.ir_module
     class Unsupported:
         @R.function
-        def main(x: R.Tensor((4,), "float32")) -> R.Tensor(dtype="float32", ndim=2):
+        def main(x: R.Tensor((4,), "float32")) -> R.Tensor(dtype="float32", ndim=2):  # noqa: N805
             with R.dataflow():
                 y = R.nonzero(x)
                 R.output(y)
