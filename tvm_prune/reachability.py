@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from tvm_prune.board import Board
 from tvm_prune.errors import PruneError
-from tvm_prune.measure import count_servers
+from tvm_prune.mcu.firmware import has_c_library, how_to_install
+from tvm_prune.mcu.qemu import EMULATOR, emulator_installed
+from tvm_prune.measure import count_servers, find_port
 
 LINKERS = ("g++", "c++", "clang++")
 
@@ -36,7 +38,8 @@ def reachability(board: Board) -> Reachability:
     """Check that TVM knows the target, that what links code for it is installed, and its link."""
     try:
         board.tvm_target()
-        remark = _linker_missing(board) or _UNREACHABLE[board.connection](board)
+        toolchain_missing = _compiler_missing if board.is_microcontroller else _linker_missing
+        remark = toolchain_missing(board) or _UNREACHABLE[board.connection](board)
     except PruneError as error:
         remark = str(error)
     cpu = board.target.get("mcpu", board.target.get("mtriple", board.target.get("kind")))
@@ -52,6 +55,28 @@ def _linker_missing(board: Board) -> str:
     return ""
 
 
+def _compiler_missing(board: Board) -> str:
+    compiler = str(board.compiler)
+    if not shutil.which(compiler):
+        return f"its compiler {compiler} is missing: {how_to_install(compiler)}"
+    if not has_c_library(compiler):
+        return f"{compiler} has no newlib: apt-get install libnewlib-arm-none-eabi"
+    return ""
+
+
+def _no_emulator(_board: Board) -> str:
+    return "" if emulator_installed() else f"{EMULATOR} is missing: {how_to_install(EMULATOR)}"
+
+
+def _no_port(board: Board) -> str:
+    if board.flasher and not shutil.which(board.flasher[0]):
+        return (
+            f"its flashing tool {board.flasher[0]} is missing: {how_to_install(board.flasher[0])}"
+        )
+    find_port(board)
+    return ""
+
+
 def _no_servers(board: Board) -> str:
     return "" if count_servers(board) else f"no server with the key '{board.key}' is registered"
 
@@ -59,5 +84,7 @@ def _no_servers(board: Board) -> str:
 _UNREACHABLE: Mapping[str, Callable[[Board], str]] = {
     "local": lambda _board: "",
     "rpc": _no_servers,
+    "qemu": _no_emulator,
+    "serial": _no_port,
 }
 """What is wrong with the connection, if anything is."""

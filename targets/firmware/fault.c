@@ -39,8 +39,11 @@ __attribute__((used)) void fault_report(const uint32_t *stacked)
 __attribute__((naked)) void fault_entry(void)
 {
     __asm__ volatile("mrs r0, msp\n\t"
+#if __ARM_ARCH >= 8
+                     "movs r1, #0\n\t"
+                     "msr msplim, r1\n\t"
+#endif
                      "ldr r1, =fault_stack + 2048\n\t"
-                     "mov r2, #0\n\t"
                      "msr msp, r1\n\t"
                      "b fault_report\n\t");
 }

@@ -9,7 +9,7 @@ _WORDS = struct.Struct("<7I")
 
 CAUSES: Mapping[int, str] = {
     0: "instruction fetch from memory that must not be executed",
-    1: "data access that the memory protection forbids",
+    1: "stack overflow (access to its guard)",
     3: "memory protection while an exception returned",
     4: "stack overflow (memory protection while an exception began)",
     8: "bus error on an instruction fetch",

@@ -176,6 +176,12 @@ def _called(command: Sequence[str], folder: Path) -> str:
     return result.stdout
 
 
+def has_c_library(compiler: str) -> bool:
+    """Whether a compiler that is installed finds newlib, whose mathematical functions are used."""
+    found = _called([compiler, "-print-file-name=nano.specs"], Path.cwd()).strip()
+    return Path(found).is_absolute()
+
+
 def how_to_install(program: str) -> str:
     """The command that installs a program that boards need."""
     package = _PACKAGES.get(program.rpartition("/")[2])
