@@ -23,8 +23,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "pipeline workflow",
         "deployment",
         "search result sweep_result",
-        "learning whole_models",
-        "compilation firmware_build session verification reachability console arguments",
+        "learning whole_models memory",
+        "compilation firmware_build firmware_run session verification reachability console "
+        "arguments",
         "planner transform measure export report recover frontend torch",
         "latency importance mcu",
         "tuning",

@@ -180,7 +180,12 @@ def compile_options(parser: argparse.ArgumentParser) -> None:
 
 def run_options(parser: argparse.ArgumentParser) -> None:
     """The bundle and its inputs."""
-    parser.add_argument("bundle", metavar="DIR", type=Path, help="a bundle written by prune")
+    parser.add_argument(
+        "bundle", metavar="DIR", type=Path, help="a bundle written by prune, or a C project"
+    )
+    parser.add_argument(
+        "--board", help="run a C project on this board instead of the one it was made for"
+    )
     parser.add_argument("--input", required=True, metavar="NPZ", help="arrays by input name")
     parser.add_argument("--output", metavar="NPZ", type=Path, help="write the outputs here")
 

@@ -30,13 +30,19 @@ class Quantity:
 
 
 _COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_CLOCK_COUNTS = ("instructions", "cycles")
+"""Units of boards that tell no time."""
+_BYTE_UNITS = {"": 1.0, "B": 1.0, "KB": 1024.0, "MB": 1024.0**2}
 
 QUANTITIES: Mapping[str, Quantity] = {
     "latency": Quantity(
         "latency",
-        {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6},
+        _TIME_UNITS
+        | {prefix + unit: size for unit in _CLOCK_COUNTS for prefix, size in _COUNT_UNITS.items()},
         " ms",
-        "'8ms', '350us', '0.5x' (half of the dense model's latency)",
+        "'8ms', '350us', '0.5x' (half of the dense model's latency); for a microcontroller "
+        "'20M instructions' under QEMU, '20M cycles' on a board",
     ),
     "parameters": Quantity(
         "number of parameters",
@@ -50,6 +56,18 @@ QUANTITIES: Mapping[str, Quantity] = {
         "",
         "'30M', '1.8G', '0.5x' (half of the dense model's multiply-accumulates)",
     ),
+    "flash": Quantity(
+        "flash of a microcontroller",
+        _BYTE_UNITS,
+        " KB",
+        "'256KB', '1MB', '0.5x' (half of the dense firmware's flash)",
+    ),
+    "ram": Quantity(
+        "RAM of a microcontroller",
+        _BYTE_UNITS,
+        " KB",
+        "'64KB', '0.5x' (half of the dense firmware's RAM)",
+    ),
 }
 """What can be bounded, by the name of the option."""
 
@@ -62,11 +80,13 @@ class Budget:
         quantity: name of the quantity, from ``QUANTITIES``.
         amount: the bound in seconds, or a count; None where it is relative.
         ratio: the bound as a share of what the dense model costs, or None.
+        unit: of a latency, ``seconds``, ``instructions`` or ``cycles``; None where it may be any.
     """
 
     quantity: str
     amount: float | None = None
     ratio: float | None = None
+    unit: str | None = None
 
     @classmethod
     def parse(cls, quantity: str, text: str | float) -> Budget:
@@ -84,7 +104,7 @@ class Budget:
         kind = QUANTITIES[quantity]
         units = "|".join(sorted(kind.units, key=len, reverse=True))
         number = r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*"
-        match = re.fullmatch(rf"{number}(x|{units})\s*", text)
+        match = re.fullmatch(rf"{number}(x|{units})\s*", re.sub(r"\s+(?=[a-z])", "", text))
         if match is None:
             raise BudgetError(
                 f"Cannot read the budget '{text}' for the {kind.noun}; write {kind.examples}."
@@ -92,11 +112,18 @@ class Budget:
         value, unit = float(match.group(1)), match.group(2)
         if unit == "x":
             return cls._checked(quantity, text, ratio=value)
-        return cls._checked(quantity, text, amount=value * kind.units[unit])
+        return cls._checked(
+            quantity, text, amount=value * kind.units[unit], unit=_unit_of(quantity, unit)
+        )
 
     @classmethod
     def _checked(
-        cls, quantity: str, text: str, amount: float | None = None, ratio: float | None = None
+        cls,
+        quantity: str,
+        text: str,
+        amount: float | None = None,
+        ratio: float | None = None,
+        unit: str | None = None,
     ) -> Budget:
         kind = QUANTITIES[quantity]
         if not (amount or ratio or 0) > 0:
@@ -108,7 +135,7 @@ class Budget:
                 f"The budget '{text}' is above the dense model's own {kind.noun}; "
                 "a relative budget lies between 0x and 1x."
             )
-        return cls(quantity, amount, ratio)
+        return cls(quantity, amount, ratio, unit)
 
     def resolve(self, dense: float) -> float:
         """The bound in the unit of `dense`, what the dense model costs."""
@@ -117,9 +144,18 @@ class Budget:
     def __str__(self) -> str:
         if self.ratio is not None:
             return f"{self.ratio:g}x"
+        if self.unit in _CLOCK_COUNTS:
+            return f"{self.amount:,.0f} {self.unit}"
         kind = QUANTITIES[self.quantity]
         amount = (self.amount or 0.0) / kind.units[kind.shown.strip()]
         return f"{amount:,.0f}" if not kind.shown else f"{amount:g}{kind.shown}"
+
+
+def _unit_of(quantity: str, unit: str) -> str | None:
+    """What a board measures where a latency has this unit."""
+    if quantity != "latency":
+        return None
+    return next((counted for counted in _CLOCK_COUNTS if unit.endswith(counted)), "seconds")
 
 
 @dataclass(frozen=True)
@@ -153,6 +189,31 @@ class Budgets:
     def get(self, quantity: str) -> Budget | None:
         """The budget for a quantity, or None."""
         return next((row for row in self.rows if row.quantity == quantity), None)
+
+    def check(self, unit: str, is_microcontroller: bool) -> None:
+        """Make sure that the budgets make sense on a board.
+
+        Args:
+            unit: of the board's measurements.
+            is_microcontroller: whether models become firmware for it.
+
+        Raises:
+            BudgetError: if a latency has another unit, or a memory is bounded that is not the
+                model's own.
+        """
+        memory = [name for name in ("flash", "ram") if self.get(name)]
+        if memory and not is_microcontroller:
+            raise BudgetError(
+                f"A budget for {' and '.join(memory)} needs a microcontroller "
+                "(`tvm-prune boards`); here, --parameters bounds a model's size."
+            )
+        latency = self.get("latency")
+        if latency is not None and latency.unit not in (None, unit):
+            written = "8ms" if unit == "seconds" else f"20M {unit}"
+            raise BudgetError(
+                f"The latency budget is given in {latency.unit}, but this board measures {unit}; "
+                f"write '0.5x' or the like of '{written}'."
+            )
 
     def bounds(self, dense: Costs) -> dict[str, float]:
         """Bound of every quantity that has a budget.

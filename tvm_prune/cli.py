@@ -33,7 +33,9 @@ from tvm_prune.console import ConsoleProgress, show_logs
 from tvm_prune.errors import PruneError
 from tvm_prune.export import read_bundle
 from tvm_prune.firmware_build import write_project
+from tvm_prune.firmware_run import run_project
 from tvm_prune.frontend import load
+from tvm_prune.mcu.project import is_project, read_project
 from tvm_prune.model import Model
 from tvm_prune.pareto import sweep
 from tvm_prune.reachability import reachability
@@ -146,6 +148,8 @@ def _prune(options: argparse.Namespace) -> tuple[str, Any]:
         latency=options.latency,
         parameters=options.parameters,
         macs=options.macs,
+        flash=options.flash,
+        ram=options.ram,
         settings=_settings(options),
         progress=ConsoleProgress(),
         **_data(options),
@@ -200,11 +204,20 @@ def _compile(options: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _run(options: argparse.Namespace) -> tuple[str, Any]:
+    if is_project(options.bundle):
+        return _run_firmware(options)
     bundle = read_bundle(options.bundle)
     outputs = run_bundle(bundle, arrays(options.input))
     if options.output:
         np.savez(options.output, **outputs)  # type: ignore[arg-type]
     return outputs_text(outputs), {name: array.tolist() for name, array in outputs.items()}
+
+
+def _run_firmware(options: argparse.Namespace) -> tuple[str, Any]:
+    ran = run_project(read_project(options.bundle), arrays(options.input), options.board)
+    if options.output:
+        np.savez(options.output, **ran.outputs)  # type: ignore[arg-type]
+    return f"{outputs_text(ran.outputs)}\n{ran.text()}", ran.to_json()
 
 
 def _inspect(options: argparse.Namespace) -> tuple[str, Any]:

@@ -22,6 +22,12 @@ _OUTLYING = 3.0
 _NEGLIGIBLE = 0.01
 """Relative distance from the median within which no sample is an outlier."""
 
+
+def cost_text(cost: float, unit: str) -> str:
+    """A cost with its unit, for people: seconds as milliseconds, counts as they are."""
+    return f"{cost * 1e3:.3f} ms" if unit == "seconds" else f"{cost:,.0f} {unit}"
+
+
 LOST = "lost"
 """Stage of a :class:`Failure` that says nothing about the kernel: what should have built or run
 it is gone."""

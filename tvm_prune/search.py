@@ -23,7 +23,8 @@ from tvm_prune.latency import (
     find_families,
 )
 from tvm_prune.learning import Learning
-from tvm_prune.measurement import Measurement
+from tvm_prune.measurement import Measurement, cost_text
+from tvm_prune.memory import MemoryCounts, memory_counts
 from tvm_prune.planner import (
     COUNTS,
     ROUNDS,
@@ -87,7 +88,7 @@ class Search:
         with self.progress.step("tuning the dense kernels", 1) as step:
 
             def show(state: TuningProgress) -> None:
-                best = "" if state.best is None else f", best {state.best * 1e6:.0f} us"
+                best = "" if state.best is None else f", best {cost_text(state.best, state.unit)}"
                 step.update(
                     state.trials,
                     f"{names[state.key]}, {state.kernel} of {state.kernels}{best}",
@@ -172,10 +173,16 @@ class Search:
         model, channels = self.compilation.model, self.compilation.channels
         return {name: count(model, channels) for name, count in COUNTS.items()}
 
+    @cached_property
+    def memory(self) -> MemoryCounts:
+        """Flash and RAM of the firmware at any widths."""
+        return memory_counts(self.compilation, self.families, self.models.dense_memory())
+
     def dense_costs(self) -> dict[str, float]:
         """What the dense model costs, by name of the budget."""
         counts = {name: count.at(self.compilation.dense) for name, count in self.counts.items()}
-        return {"latency": self.models.dense_cost().median, **counts}
+        memory = self.models.dense_memory()
+        return {"latency": self.models.dense_cost().median, **counts, **memory}
 
     def plan(self, budgets: Budgets, margins: Mapping[str, float] | None = None) -> Planned:
         """Plan, build and measure until all budgets are met, and the dense model's latency is.
@@ -199,9 +206,14 @@ class Search:
             for name, count in self.counts.items()
             if name in bounds
         )
+        if "flash" in bounds or "ram" in bounds:
+            ceilings += tuple(self.memory.ceilings(bounds))
         slowest = dense_cost.median * margins.get("latency", 1.0)
         latency = min(bounds.get("latency", slowest), slowest)
-        aims = [f"{latency * 1e3:.3f} ms", *(f"{most.most:,.0f} {most.name}" for most in ceilings)]
+        aims = [
+            cost_text(latency, dense_cost.unit),
+            *(f"{most.most:,.0f} {most.name}" for most in ceilings),
+        ]
         self.progress.say(f"dense model: {_text(dense_cost)}; budget: {', '.join(aims)}")
         asked = "latency" in bounds and bounds["latency"] <= slowest
         called = "latency budget" if asked else "dense model's own latency"
@@ -258,4 +270,4 @@ class Search:
 
 
 def _text(cost: Measurement) -> str:
-    return f"{cost.median * 1e3:.3f} ms (spread {cost.spread:.1%})"
+    return f"{cost_text(cost.median, cost.unit)} (spread {cost.spread:.1%})"

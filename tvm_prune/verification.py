@@ -176,7 +176,15 @@ def accuracy(
     board: ModelRunner | None = None,
 ) -> float:
     """Share of samples of :func:`labelled` data whose largest output is their label, 0..1."""
-    logits = run_batches(library, specs, data, board)[0]
+    return _share_right(run_batches(library, specs, data, board)[0], data)
+
+
+def reference_accuracy(model: Model, data: Arrays) -> float:
+    """The same share, told by ONNX Runtime, or by this machine where ONNX lacks words for it."""
+    return _share_right(_reference(model, data)[0][0], data)
+
+
+def _share_right(logits: NDArray[Any], data: Arrays) -> float:
     labels = data[LABEL][: len(logits)]
     return float((logits.reshape(len(logits), -1).argmax(axis=1) == labels).mean())
 

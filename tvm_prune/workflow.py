@@ -18,6 +18,7 @@ from tvm_prune.channels import Channels, find_channels, width_limits
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import Deployed, deploy
 from tvm_prune.errors import BudgetError, ModelError
+from tvm_prune.export import files_below
 from tvm_prune.importance import Context, score_units
 from tvm_prune.latency import ModelError as LatencyModelError
 from tvm_prune.model import Model, bound_inputs
@@ -27,7 +28,7 @@ from tvm_prune.search import Planned, Search
 from tvm_prune.session import open_session
 from tvm_prune.settings import Settings
 from tvm_prune.tuning import TuningReport
-from tvm_prune.verification import accuracy, labelled
+from tvm_prune.verification import accuracy, labelled, reference_accuracy
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -45,6 +46,8 @@ def prune(
     latency: str | float | Budget | None = None,
     parameters: str | float | Budget | None = None,
     macs: str | float | Budget | None = None,
+    flash: str | float | Budget | None = None,
+    ram: str | float | Budget | None = None,
     calibration: Arrays,
     evaluation: Arrays | None = None,
     settings: Settings | None = None,
@@ -61,6 +64,8 @@ def prune(
             seconds.
         parameters: bound on the number of scalar weights: ``"120k"``, ``"0.5x"``, or a number.
         macs: bound on the multiply-accumulates of one call, likewise.
+        flash: bound on the flash of a microcontroller's firmware: ``"256KB"``, ``"0.5x"``, bytes.
+        ram: bound on its RAM, likewise.
         calibration: samples stacked along the first axis, by input name.
         evaluation: labelled samples (``label``) to tell the accuracy before and after.
         settings: effort, criterion, seed and cache.
@@ -70,7 +75,9 @@ def prune(
         BudgetError: if no budget is given, or they cannot be met; names the closest feasible plan.
         PruneError: any other error of this package, in one sentence each.
     """
-    budgets = Budgets.parse(latency=latency, parameters=parameters, macs=macs)
+    board = board if isinstance(board, Board) else load_board(board)
+    budgets = Budgets.parse(latency=latency, parameters=parameters, macs=macs, flash=flash, ram=ram)
+    budgets.check(board.clock, board.is_microcontroller)
     with started(
         model,
         board,
@@ -127,7 +134,9 @@ def opened(
         ) as session,
         tempfile.TemporaryDirectory(prefix="tvm-prune-") as folder,
     ):
-        compilation = Compilation(model, channels, scores, limits, session.target, board.linker)
+        compilation = Compilation(
+            model, channels, scores, limits, session.target, board.linker, board
+        )
         yield Search(session, compilation, settings, progress, Path(folder))
 
 
@@ -192,15 +201,21 @@ class Run:
     @cached_property
     def dense_accuracy(self) -> float | None:
         """Accuracy of the dense model, 0..1, where labelled data was given."""
-        return self.accuracy_of(self.search.models.build(self.search.compilation.dense))
+        compilation = self.search.compilation
+        return self.accuracy_of(self.search.models.build(compilation.dense), compilation.model)
 
-    def accuracy_of(self, library: Path) -> float | None:
-        """Accuracy of a compiled model, 0..1, where labelled data was given."""
+    def accuracy_of(self, library: Path, model: Model) -> float | None:
+        """Accuracy of a compiled model, 0..1, where labelled data was given.
+
+        What a microcontroller would need hours for is told by ONNX Runtime, whose outputs the
+        firmware was verified to have.
+        """
         if self.evaluation is None:
             return None
-        search = self.search
-        inputs, board = search.compilation.model.inputs, search.session.measurer
-        return accuracy(library, inputs, self.evaluation, board)
+        session = self.search.session
+        if session.board.is_microcontroller:
+            return reference_accuracy(model, self.evaluation)
+        return accuracy(library, model.inputs, self.evaluation, session.measurer)
 
     def _result(self, planned: Planned, deployed: Deployed, budgets: Budgets) -> PruneResult:
         """Evaluate the deployed model, and gather everything that was measured."""
@@ -214,7 +229,7 @@ class Run:
             latency=deployed.latency,
             predicted=best.predicted if best else planned.dense.median,
             dense_accuracy=self.dense_accuracy,
-            accuracy=self.accuracy_of(deployed.library),
+            accuracy=self.accuracy_of(deployed.library, deployed.model),
             dense_parameters=int(dense_costs["parameters"]),
             dense_macs=int(dense_costs["macs"]),
             importance_kept=best.solution.importance if best else 1.0,
@@ -224,4 +239,5 @@ class Run:
             tuning=self.tuning,
             attempts=tuple((a.predicted, a.measured.median) for a in planned.attempts),
             library=deployed.library.read_bytes(),
+            project=files_below(deployed.library.with_suffix("")),
         )

@@ -18,7 +18,7 @@ from tvm_prune.errors import PruneError
 from tvm_prune.machine import conditions
 from tvm_prune.mcu.dialogue import Link, Report, run_model, time_model
 from tvm_prune.mcu.firmware import FirmwareBuilder
-from tvm_prune.mcu.project import read_project
+from tvm_prune.mcu.project import Project, is_project, read_project
 from tvm_prune.measure import firmware_jobs
 from tvm_prune.measure.building import Workers, arguments_of
 from tvm_prune.measure.farm import Farm, Lost
@@ -99,7 +99,7 @@ class FirmwareMeasurer:
 
     def run_model(self, library: Path, inputs: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
         """Outputs of a model for every input; see :class:`~tvm_prune.measurement.ModelRunner`."""
-        project = read_project(library.with_suffix(""))
+        project = _project_of(library)
         parts = [inputs[start : start + _SAMPLES] for start in range(0, len(inputs), _SAMPLES)]
 
         def outputs_of(part: Sequence[Mapping[str, Array]]) -> Report:
@@ -108,6 +108,16 @@ class FirmwareMeasurer:
         reports = list(self._boards.map(outputs_of, parts))
         return [list(outputs) for report in reports for outputs in report.outputs]
 
+    def run_project(self, project: Project, inputs: Sequence[Mapping[str, Array]]) -> Report:
+        """Build the firmware of a C project as it lies there, and run it on every input.
+
+        Raises:
+            MeasureError: if it does not build or run.
+        """
+        folder = Path(self._folder.name) / str(next(self._numbers))
+        elf = self._firmware.build(project.model_files(), folder)
+        return run_model(self._open(elf), project.inputs, project.outputs, inputs)
+
     def time_models(
         self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15
     ) -> list[Measurement]:
@@ -115,11 +125,15 @@ class FirmwareMeasurer:
         turns = min(rounds, self._repeats)
 
         def measured(library: Path) -> Measurement:
-            specs = read_project(library.with_suffix("")).inputs
+            specs = _project_of(library).inputs
             report = run_model(self._open(library), specs, (), [inputs] * turns)
             return self._measurement(report)
 
         return list(self._boards.map(measured, libraries))
+
+    def memory(self, library: Path) -> dict[str, float]:
+        """Bytes of ``flash`` and ``ram`` that a firmware takes, by name of the budget."""
+        return {name: float(size) for name, size in vars(self._firmware.memory(library)).items()}
 
     def close(self) -> None:
         """Stop all processes and delete all artifacts."""
@@ -156,3 +170,9 @@ class FirmwareMeasurer:
 
     def _open(self, elf: Path) -> Link:
         return self._link(elf, self._firmware)
+
+
+def _project_of(firmware: Path) -> Project:
+    """The C project that a firmware was built from: beside it, or around it in a bundle."""
+    beside = firmware.with_suffix("")
+    return read_project(beside if is_project(beside) else firmware.parent)

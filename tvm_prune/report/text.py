@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tvm_prune.measurement import cost_text
 from tvm_prune.report.tables import text_table
 
 
@@ -16,12 +17,16 @@ def report_text(result: Mapping[str, Any]) -> str:
         result: what :meth:`tvm_prune.result.PruneResult.to_json` gives.
     """
     latency, error = result["latency"], result["latency_model"]
+    predicted, measured = (
+        cost_text(cost, latency["unit"])
+        for cost in (latency["predicted"], latency["pruned"]["median"])
+    )
     lines = [
         f"{result['model']} on {result['board']['name']} ({result['board']['cpu']}), "
         f"budget {result['budget']}",
         text_table(("", "dense", "pruned", "ratio"), _comparison(result)),
-        f"Predicted {_milliseconds(latency['predicted'])} for the chosen plan, measured "
-        f"{_milliseconds(latency['pruned']['median'])}; plans built: {len(latency['attempts'])}.",
+        f"Predicted {predicted} for the chosen plan, measured {measured}; "
+        f"plans built: {len(latency['attempts'])}.",
         _planner(result["planner"]["gap_percent"]),
         _model_error(error),
         f"Output equals {result['verification']['reference']} within "
@@ -40,8 +45,8 @@ def _comparison(result: Mapping[str, Any]) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [
         (
             f"latency ({latency['unit']}, median of {latency['pruned']['samples']})",
-            _milliseconds(latency["dense"]["median"]),
-            _milliseconds(latency["pruned"]["median"]),
+            cost_text(latency["dense"]["median"], latency["unit"]),
+            cost_text(latency["pruned"]["median"], latency["unit"]),
             f"{latency['ratio']:.3f}",
         ),
         (
@@ -70,10 +75,6 @@ def _count_row(title: str, count: Mapping[str, int]) -> tuple[str, ...]:
 def _planner(gap: float) -> str:
     """The solver's own tolerance is a hundredth of a percent: it claims nothing finer."""
     return f"Planner: optimal within {max(math.ceil(gap * 100) / 100, 0.01):.2f} %."
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.3f} ms"
 
 
 def _model_error(error: Mapping[str, Any]) -> str:
