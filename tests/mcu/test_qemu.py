@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tvm_prune.mcu.firmware import FirmwareBuilder
 from tvm_prune.mcu.qemu import QemuLink
 
 EMULATED = [name for name in board_names() if load_board(name).connection == "qemu"]
+SERIAL = [name for name in board_names() if load_board(name).connection == "serial"]
 each_board = pytest.mark.parametrize("name", EMULATED)
 Linked = Callable[..., QemuLink]
 
@@ -148,3 +150,16 @@ def test_a_missing_emulator_is_named_with_the_command_that_installs_it(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BoardError, match="apt-get install qemu-system-arm"):
         describe(link)
+
+
+@pytest.mark.parametrize("name", SERIAL)
+def test_the_firmware_of_boards_that_are_not_here_builds_without_a_warning(
+    name: str, tmp_path: Path
+) -> None:
+    board = load_board(name)
+    strict = dataclasses.replace(board, flags=(*board.flags, "-Werror", "-Wextra"))
+    builder = FirmwareBuilder(strict, tmp_path / "parts")
+    elf = builder.build(small.c_model(small.TWICE_PLUS_ONE), tmp_path / "model")
+    memory = builder.memory(elf)
+    assert 1000 < memory.flash < 10_000
+    assert 8192 < memory.ram < 20_000
