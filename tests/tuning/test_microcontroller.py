@@ -49,6 +49,10 @@ KERNELS = {
     "global pool": ("y = GlobalAveragePool(x)", {}),
     "softmax": ("f = Flatten(x) y = Softmax(f)", {}),
     "element-wise": ("a = Sigmoid(x) y = Mul(a, x)", {}),
+    "two results": (
+        "a, y = Split <axis=1> (x, parts)",
+        {"parts": np.array([1, 2], dtype="int64")},
+    ),
     "mean of everything": ("y = ReduceMean <keepdims=0> (x)", {}),
 }
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from tvm_prune.export.bundle import Bundle, files_below, read_bundle, write_bundle
-from tvm_prune.export.c_project import is_c_project, read_c_project, write_c_project
+from tvm_prune.export.c_project import write_c_project
 from tvm_prune.export.shared_library import export_shared_library
 
 __all__ = [
     "Bundle",
     "export_shared_library",
     "files_below",
-    "is_c_project",
     "read_bundle",
-    "read_c_project",
     "write_bundle",
     "write_c_project",
 ]

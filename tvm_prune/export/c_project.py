@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tvm_prune.board import Board
-from tvm_prune.errors import BundleError, ExportError
+from tvm_prune.errors import ExportError
 from tvm_prune.export import c_templates as templates
 from tvm_prune.mcu import CModel
 from tvm_prune.mcu.firmware import firmware_files
+from tvm_prune.mcu.project import FORMAT, KIND, MANIFEST
 from tvm_prune.model import TensorSpec
 
-FORMAT = 1
-KIND = "c_project"
-PROJECT = "project.json"
 FIRMWARE = "firmware"
 
 
@@ -36,7 +34,7 @@ def write_c_project(directory: Path, model: CModel, board: Board) -> None:
     """
     check_memory(model, board)
     (directory / FIRMWARE).mkdir(parents=True, exist_ok=True)
-    (directory / PROJECT).unlink(missing_ok=True)
+    (directory / MANIFEST).unlink(missing_ok=True)
     for old in ("kernels.o", "kernels.c"):
         (directory / old).unlink(missing_ok=True)
     files = {
@@ -47,44 +45,7 @@ def write_c_project(directory: Path, model: CModel, board: Board) -> None:
     for name, content in files.items():
         (directory / name).write_bytes(content)
     text = json.dumps(_manifest(model, board, files), indent=2) + "\n"
-    (directory / PROJECT).write_text(text, encoding="utf-8")
-
-
-def is_c_project(directory: Path) -> bool:
-    """Whether a folder looks like a C project rather than a bundle."""
-    return (directory / PROJECT).is_file()
-
-
-def read_c_project(directory: Path) -> dict[str, Any]:
-    """Read and check a C project; files that are generated may not have been altered.
-
-    Returns:
-        What ``project.json`` says.
-
-    Raises:
-        BundleError: if it is no C project, or a file is missing or was altered.
-    """
-    path = directory / PROJECT
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kind, version, files = manifest["kind"], manifest["format"], manifest["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(
-            f"{directory} is not a C project ({error!r}); "
-            "`tvm-prune compile MODEL --board BOARD -o DIR` writes one."
-        ) from error
-    if (kind, version) != (KIND, FORMAT):
-        raise BundleError(f"{path} has format {version}, but this version reads {FORMAT}.")
-    for name, expected in files.items():
-        file = directory / name
-        if not file.is_file():
-            raise BundleError(f"The project lacks {name}; compile the model again.")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-            raise BundleError(
-                f"{file} is not the file that was written with {PROJECT} (its SHA-256 differs); "
-                "compile the model again, or restore the file."
-            )
-    return manifest
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
 
 
 def check_memory(model: CModel, board: Board) -> None:

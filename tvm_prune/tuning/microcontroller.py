@@ -21,6 +21,7 @@ from typing import Any
 import tvm_ffi
 from tvm.ir import Var
 from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import ScheduleError
 from tvm.target import Target
 from tvm.tirx import IterVar
 
@@ -48,22 +49,30 @@ def is_microcontroller(target: Target) -> bool:
 def rule_schedule(workload: Workload) -> Schedule:
     """A schedule without search or measurement.
 
-    Kernels with more than one reduction (softmax, normalisation) stay as they are.
+    Kernels that the rule is not for stay as they are: those with more than one reduction (softmax,
+    normalisation) or more than one result.
     """
     schedule = new_schedule(workload)
+    try:
+        _apply(schedule)
+    except ScheduleError:
+        return new_schedule(workload)
+    return schedule
+
+
+def _apply(schedule: Schedule) -> None:
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     reductions = [i for i, block in enumerate(blocks) if _is_reduction(schedule.get(block))]
     if len(reductions) > 1:
-        return schedule
-    [at] = reductions or [len(blocks)]
-    before, after = blocks[:at], blocks[at + 1 :]
+        return
     if not reductions:
-        before, after = [], blocks
-    padding = _inline(schedule, before, after)
-    if reductions and _has_outputs(schedule.get(blocks[at])):
-        store = after[-1] if after else schedule.cache_write(blocks[at], 0, "global")
-        _tile(schedule, blocks[at], store, padding)
-    return schedule
+        _inline(schedule, [], blocks)
+        return
+    [at] = reductions
+    padding = _inline(schedule, blocks[:at], blocks[at + 1 :])
+    if _has_outputs(schedule.get(blocks[at])):
+        last = blocks[at + 1 :][-1:] or [schedule.cache_write(blocks[at], 0, "global")]
+        _tile(schedule, blocks[at], last[0], padding)
 
 
 def _has_outputs(block: Any) -> bool:
