@@ -189,7 +189,10 @@ class Run:
                 f"the delivered model missed the {' and '.join(missed)} budget; "
                 "planning with a margin"
             )
-            margins |= {name: margins.get(name, 1.0) - MARGIN for name in missed}
+            bounds, costs = budgets.bounds(dense_costs), deployed.costs()
+            for name in missed:
+                share, met = margins.get(name, 1.0), bounds.get(name, costs[name]) / costs[name]
+                margins[name] = min(share - MARGIN, share * met)
             if planned.best is not None:
                 self.search.models.learn(widths, deployed.dense_latency, deployed.latency)
         raise BudgetError(

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import hand_written as small
 import numpy as np
 import pytest
 
-from tests.mcu import small_models as small
 from tvm_prune.board import board_names, load_board
 from tvm_prune.errors import BoardError, MeasureError
 from tvm_prune.mcu import firmware as firmware_module

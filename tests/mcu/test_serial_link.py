@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import hand_written as small
 import numpy as np
 import pytest
 
-from tests.mcu import small_models as small
 from tvm_prune.board import Board, load_board
 from tvm_prune.errors import BoardError, MeasureError
 from tvm_prune.mcu.dialogue import describe, run_model

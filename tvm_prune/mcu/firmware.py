@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ _LINK = ("-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections")
 _TIMEOUT = 300.0
 _PROFILE = "-DMODEL_PROFILE"
 _MAIN = "main.c"
+_TELLING = ("undefined reference", "overflowed", "error: ")
+"""Words in the line of a compiler's or linker's complaint that says most."""
 _FLASH = (".vectors", ".text", ".ARM.exidx", ".data")
 _RAM = (".data", ".bss", ".stack")
 
@@ -116,7 +119,7 @@ class FirmwareBuilder:
     @property
     def _sources(self) -> Path:
         path = self.folder / "firmware"
-        if not (path / LINKER_SCRIPT).is_file():
+        if not (path / LINKER_SCRIPT).is_file():  # the last one to be written
             path.mkdir(parents=True, exist_ok=True)
             for name, content in firmware_files(self.board).items():
                 _write_whole(path / name, content)
@@ -140,7 +143,7 @@ class FirmwareBuilder:
 
     def _object(self, source: Path, target: Path, options: Sequence[str]) -> Path:
         if not target.exists():
-            unfinished = target.with_suffix(f".{os.getpid()}.o")
+            unfinished = target.with_suffix(f".{_own()}.o")
             self._compile([*options, "-c", str(source), "-o", str(unfinished)], target.parent)
             unfinished.replace(target)
         return target
@@ -152,9 +155,14 @@ class FirmwareBuilder:
         return str(self.board.compiler).removesuffix("gcc") + name
 
 
+def _own() -> str:
+    """Part of a file name that no other thread or process uses."""
+    return f"{os.getpid()}-{threading.get_ident()}"
+
+
 def _write_whole(path: Path, content: bytes) -> None:
     """Another process never sees a part of the file."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f"{path.name}.{_own()}")
     unfinished.write_bytes(content)
     unfinished.replace(path)
 
@@ -171,7 +179,7 @@ def _called(command: Sequence[str], folder: Path) -> str:
         raise MeasureError(f"{command[0]} took longer than {_TIMEOUT:.0f} s") from error
     if result.returncode != 0:
         lines = result.stderr.splitlines() or [f"failed with status {result.returncode}"]
-        telling = [line for line in lines if "error:" in line or "overflowed" in line]
+        telling = [line for line in lines if any(word in line for word in _TELLING)]
         raise MeasureError(f"{command[0]}: {(telling or lines)[0].strip()}")
     return result.stdout
 
