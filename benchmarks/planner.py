@@ -232,7 +232,7 @@ def _delivered(run: Run, choices: Sequence[_Choice], folder: Path) -> list[dict[
                 "latency_while_searching": choice.searched,
                 "importance_kept": mean,
                 "importance_sum_share": total,
-                "accuracy": run.accuracy_of(libraries[-1]),
+                "accuracy": run.accuracy_of(libraries[-1], deployed.model),
                 "dense_accuracy": run.dense_accuracy,
                 "parameters": deployed.model.parameter_count,
                 "macs": multiply_accumulates(deployed.model.module),

@@ -24,14 +24,15 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "iteration",
         "deployment installation",
         "search result sweep_result",
-        "learning whole_models",
-        "compilation scoring session verification board_check reachability console arguments",
+        "learning whole_models memory",
+        "compilation firmware_build firmware_run scoring session verification board_check "
+        "reachability console arguments",
         "planner transform measure export report recover frontend torch sensitivity",
-        "latency importance accuracy_arguments",
+        "latency importance accuracy_arguments mcu",
         "tuning emulator",
         "channels operations to_onnx agent activations",
         "model plan board budget measurement settings progress toolchain",
-        "connections",
+        "connections microcontroller target",
         "errors machine units",
     )
 )

@@ -227,7 +227,7 @@ def test_a_board_behind_a_tracker_does_not_depend_on_this_machine_but_on_its_key
         ('key = "pi"', "", ["`connection` = 'rpc'", "`rpc.key` = None"]),
         ('connection = "rpc"', 'connection = "local"', ["'local'", "`rpc.key` = 'pi'"]),
         ("tracker =", "traker =", ["`rpc.traker`", "Did you mean `rpc.tracker`"]),
-        ("linker =", "compiler =", ["`toolchain.compiler`", "linker"]),
+        ("linker =", "linkers =", ["`toolchain.linkers`", "linker"]),
     ],
 )
 def test_a_malformed_connection_is_refused(
@@ -304,8 +304,10 @@ def test_a_tag_that_tvm_does_not_know_is_refused(tmp_path: Path) -> None:
 
 
 def test_board_files_are_found_in_a_checkout() -> None:
-    assert board_names() == sorted(path.stem for path in (ROOT / "targets").glob("*.toml"))
-    assert "host" in board_names()
+    files = [path.stem for path in (ROOT / "targets").glob("*.toml")]
+    folders = [path.parent.name for path in (ROOT / "targets").glob("*/board.toml")]
+    assert board_names() == sorted(files + folders)
+    assert {"host", "mps2-an500"} <= set(board_names())
 
 
 def test_board_files_are_found_in_an_installed_package(

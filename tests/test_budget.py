@@ -150,8 +150,12 @@ def test_a_model_slower_than_the_dense_one_misses_any_budget(budgets: dict[str, 
 
 
 def test_a_time_is_no_budget_for_a_board_that_counts_instructions() -> None:
-    for latency in ("8ms", 0.008):
-        with pytest.raises(BudgetError, match=r"'emulated' measures in instructions.*'0.5x'"):
-            Budgets.parse(latency=latency).check_unit("emulated", "instructions")
-        Budgets.parse(latency=latency).check_unit("host", "seconds")
-    Budgets.parse(latency="0.5x", parameters="10k").check_unit("emulated", "instructions")
+    with pytest.raises(BudgetError, match=r"'emulated' measures in instructions.*'0.5x'"):
+        Budgets.parse(latency="8ms").check("emulated", "instructions")
+    Budgets.parse(latency="8ms").check("host", "seconds")
+    Budgets.parse(latency="0.5x", parameters="10k").check("emulated", "instructions")
+
+
+def test_a_bare_number_is_in_the_unit_of_the_board() -> None:
+    for unit in ("seconds", "instructions"):
+        Budgets.parse(latency=0.008).check("a board", unit)

@@ -17,11 +17,12 @@ from tvm_prune.budget import QUANTITIES
 from tvm_prune.errors import DataError, ModelError
 from tvm_prune.importance import CRITERIA
 from tvm_prune.latency import MOST_MEASUREMENTS
+from tvm_prune.mcu import CODES
 from tvm_prune.settings import Settings, default_cache
 
 
-def model_options(parser: argparse.ArgumentParser) -> None:
-    """The model, and what to leave alone in it."""
+def file_options(parser: argparse.ArgumentParser) -> None:
+    """The model's file."""
     parser.add_argument("model", metavar="MODEL", help="an .onnx, .pt2 or .tflite file")
     parser.add_argument(
         "--shape",
@@ -30,6 +31,11 @@ def model_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="fix the shape of an input, for example input:1,3,224,224; may be given repeatedly",
     )
+
+
+def model_options(parser: argparse.ArgumentParser) -> None:
+    """The model, and what to leave alone in it."""
+    file_options(parser)
     parser.add_argument(
         "--keep", metavar="NAME", action="append", default=[],
         help="a parameter or layer that loses nothing; may be a glob, may be given repeatedly",
@@ -165,9 +171,33 @@ def weights_options(parser: argparse.ArgumentParser) -> None:
     board_options(parser)
 
 
+def compile_options(parser: argparse.ArgumentParser) -> None:
+    """The model, the microcontroller and where the project goes."""
+    file_options(parser)
+    parser.add_argument(
+        "--board", required=True, help="name of a microcontroller board, or a .toml file"
+    )
+    parser.add_argument(
+        "--code", choices=list(CODES), default="llvm",
+        help="kernels as an object file (llvm, default) or as portable C (c)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), metavar="DIR",
+        help="where tuned schedules are kept over runs",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="where the C project goes"
+    )
+
+
 def run_options(parser: argparse.ArgumentParser) -> None:
     """The bundle and its inputs."""
-    parser.add_argument("bundle", metavar="DIR", type=Path, help="a bundle written by prune")
+    parser.add_argument(
+        "bundle", metavar="DIR", type=Path, help="a bundle written by prune, or a C project"
+    )
+    parser.add_argument(
+        "--board", help="run a C project on this board instead of the one it was made for"
+    )
     parser.add_argument("--input", required=True, metavar="NPZ", help="arrays by input name")
     parser.add_argument("--output", metavar="NPZ", type=Path, help="write the outputs here")
 

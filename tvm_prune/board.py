@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm.target import codegen
 
+from tvm_prune import microcontroller
 from tvm_prune.connections import (
     CLOCKS,
     CONNECTIONS,
@@ -24,6 +24,7 @@ from tvm_prune.connections import (
 )
 from tvm_prune.errors import BoardError
 from tvm_prune.machine import core_count, cpu_name, governor
+from tvm_prune.target import complete_target
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -31,6 +32,8 @@ else:
     import tomli as tomllib
 
 PACKAGE = Path(__file__).parent
+BOARD_FILE = "board.toml"
+"""The board file of a board that is a folder."""
 
 FIELDS: Mapping[str, tuple[type, bool]] = {
     "name": (str, True),
@@ -39,6 +42,8 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
     "target": (dict, True),
     "rpc": (dict, False),
     "emulator": (dict, False),
+    "qemu": (dict, False),
+    "serial": (dict, False),
     "toolchain": (dict, False),
     "measure": (dict, False),
     "flash": (int, False),
@@ -50,13 +55,11 @@ FIELDS: Mapping[str, tuple[type, bool]] = {
 TABLES: Mapping[str, Mapping[str, type]] = {
     "rpc": {"key": str, "tracker": str},
     "emulator": {"cpu": str, "boards": int},
-    "toolchain": {"linker": str},
+    "toolchain": {"linker": str, "compiler": str, "flags": list},
     "measure": {"clock": str, "repeats": int},
+    **microcontroller.TABLES,
 }
 """Keys of the tables of a board file, none of which must be given where the table is not."""
-
-_OF_A_TAG = ("kind", "mtriple", "mcpu", "mattr", "mfloat-abi", "num-cores")
-"""What a board's target takes from TVM's tag; the rest is derived."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class Board:
         name: short name, as given to ``--board``.
         description: one line for people.
         connection: how it is reached; ``local`` is this machine, ``rpc`` a server of TVM's,
-            ``qemu-user`` such a server under QEMU.
+            ``qemu-user`` such a server under QEMU, ``qemu`` an emulated microcontroller,
+            ``serial`` a real one.
         target: TVM target as a dictionary.
         key: what the board's servers are called at the tracker; there may be several.
         tracker: ``HOST:PORT`` of the tracker, where the file says it.
@@ -78,6 +82,15 @@ class Board:
         ram: bytes of RAM, where that is a limit.
         emulated_cpu: what QEMU calls the processor, where the board is emulated.
         boards: emulated boards that are started at once.
+        clock_hz: frequency of the processor, where it is known.
+        folder: where the firmware parts of a microcontroller lie; None for all other boards.
+        compiler: C compiler for a microcontroller; its other tools are named alike.
+        flags: what this compiler has to know about the processor.
+        machine: what QEMU calls the board, for ``qemu``.
+        port: serial port, where the file says it.
+        usb: ``VENDOR:PRODUCT`` of the board's USB serial port, to find the port with.
+        baud: bits a second over the serial port.
+        flasher: command that writes ``{elf}`` to the board.
     """
 
     name: str
@@ -93,6 +106,20 @@ class Board:
     ram: int | None = None
     emulated_cpu: str | None = None
     boards: int = 1
+    clock_hz: int | None = None
+    folder: Path | None = None
+    compiler: str | None = None
+    flags: tuple[str, ...] = ()
+    machine: str | None = None
+    port: str | None = None
+    usb: str | None = None
+    baud: int = microcontroller.BAUD
+    flasher: tuple[str, ...] = ()
+
+    @property
+    def is_microcontroller(self) -> bool:
+        """Whether models become firmware for it, not libraries."""
+        return self.folder is not None
 
     def tvm_target(self) -> Any:
         """The TVM target.
@@ -134,6 +161,8 @@ class Board:
         }
         if self.emulated_cpu is not None:
             identity["emulated_cpu"] = self.emulated_cpu
+        if self.is_microcontroller:
+            identity |= {"machine": self.machine, "flags": self.flags, "hz": self.clock_hz}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -144,9 +173,10 @@ def load_board(name_or_path: str) -> Board:
         BoardError: if there is no such board, or its file is malformed.
     """
     if name_or_path.endswith(".toml") or os.sep in name_or_path:
-        return _read(Path(name_or_path))
-    path = _directory() / f"{name_or_path}.toml"
-    if not path.exists():
+        path = Path(name_or_path)
+        return _read(path / BOARD_FILE if path.is_dir() else path)
+    found = next((path for path in _files() if _name(path) == name_or_path), None)
+    if found is None:
         names = board_names()
         close = difflib.get_close_matches(name_or_path, names, n=1)
         hint = f" Did you mean '{close[0]}'?" if close else ""
@@ -154,17 +184,25 @@ def load_board(name_or_path: str) -> Board:
             f"There is no board '{name_or_path}'; known boards: {', '.join(names)}.{hint} "
             "A board of your own is given as a path: --board ./my-board.toml."
         )
-    return _read(path)
+    return _read(found)
 
 
 def board_names() -> list[str]:
     """Names of the boards that come with the package."""
-    return sorted(path.stem for path in _directory().glob("*.toml"))
+    return sorted(map(_name, _files()))
 
 
-def host_cpu() -> str:
-    """LLVM's name of this machine's CPU."""
-    return str(codegen.llvm_get_system_cpu())
+def _files() -> list[Path]:
+    return [*_directory().glob("*.toml"), *_directory().glob(f"*/{BOARD_FILE}")]
+
+
+def _name(path: Path) -> str:
+    return path.parent.name if path.name == BOARD_FILE else path.stem
+
+
+def firmware_sources() -> Path:
+    """Folder of the firmware sources that all microcontrollers share."""
+    return _directory() / "firmware"
 
 
 def _directory() -> Path:
@@ -186,7 +224,7 @@ def _read(path: Path) -> Board:
         name=data["name"],
         description=data["description"],
         connection=data["connection"],
-        target=_complete(data["target"]),
+        target=complete_target(data["target"]),
         key=rpc.get("key"),
         tracker=rpc.get("tracker"),
         linker=data.get("toolchain", {}).get("linker"),
@@ -196,6 +234,8 @@ def _read(path: Path) -> Board:
         ram=data.get("ram"),
         emulated_cpu=emulator.get("cpu"),
         boards=emulator.get("boards", 1),
+        clock_hz=data.get("clock_hz"),
+        **microcontroller.microcontroller_fields(path, data),
     )
 
 
@@ -234,30 +274,3 @@ def _check_keys(
                 f"The board file {path} gives `{prefix}{key}` as {type(value).__name__} "
                 f"({value!r}); it must be {types[key].__name__}."
             )
-
-
-def _complete(target: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what a target asks for: what TVM's tag says, or LLVM about this machine."""
-    complete = {key: value for key, value in target.items() if key not in ("detect", "tag")}
-    if "tag" in target:
-        complete = _tagged(str(target["tag"])) | complete
-    if target.get("detect"):
-        complete.setdefault("mtriple", str(codegen.llvm_get_system_triple()))
-        complete.setdefault("mcpu", host_cpu())
-        complete.setdefault("num-cores", core_count())
-    return complete
-
-
-def _tagged(tag: str) -> dict[str, Any]:
-    """What one of TVM's target tags stands for.
-
-    Raises:
-        BoardError: if TVM does not know the tag.
-    """
-    try:
-        known = json.loads(str(tvm.target.Target(tag)))
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise BoardError(
-            f"TVM has no target tag '{tag}'; describe the target in the [target] table instead."
-        ) from error
-    return {key: known[key] for key in _OF_A_TAG if key in known}

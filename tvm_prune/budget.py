@@ -31,13 +31,19 @@ class Quantity:
 
 
 _COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+_TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_CLOCK_COUNTS = ("instructions", "cycles")
+"""Units of boards that tell no time."""
+_BYTE_UNITS = {"": 1.0, "B": 1.0, "KB": 1024.0, "MB": 1024.0**2}
 
 QUANTITIES: Mapping[str, Quantity] = {
     "latency": Quantity(
         "latency",
-        {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6},
+        _TIME_UNITS
+        | {prefix + unit: size for unit in _CLOCK_COUNTS for prefix, size in _COUNT_UNITS.items()},
         " ms",
-        "'8ms', '350us', '0.5x' (half of the dense model's latency)",
+        "'8ms', '350us', '0.5x' (half of the dense model's latency); for a microcontroller "
+        "'20M instructions' under QEMU, '20M cycles' on a board",
     ),
     "parameters": Quantity(
         "number of parameters",
@@ -51,6 +57,18 @@ QUANTITIES: Mapping[str, Quantity] = {
         "",
         "'30M', '1.8G', '0.5x' (half of the dense model's multiply-accumulates)",
     ),
+    "flash": Quantity(
+        "flash of a microcontroller",
+        _BYTE_UNITS,
+        " KB",
+        "'256KB', '1MB', '0.5x' (half of the dense firmware's flash)",
+    ),
+    "ram": Quantity(
+        "RAM of a microcontroller",
+        _BYTE_UNITS,
+        " KB",
+        "'64KB', '0.5x' (half of the dense firmware's RAM)",
+    ),
 }
 """What can be bounded, by the name of the option."""
 
@@ -63,11 +81,13 @@ class Budget:
         quantity: name of the quantity, from ``QUANTITIES``.
         amount: the bound in seconds, or a count; None where it is relative.
         ratio: the bound as a share of what the dense model costs, or None.
+        unit: of a latency, ``seconds``, ``instructions`` or ``cycles``; None where it may be any.
     """
 
     quantity: str
     amount: float | None = None
     ratio: float | None = None
+    unit: str | None = None
 
     @classmethod
     def parse(cls, quantity: str, text: str | float) -> Budget:
@@ -85,7 +105,7 @@ class Budget:
         kind = QUANTITIES[quantity]
         units = "|".join(sorted(kind.units, key=len, reverse=True))
         number = r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*"
-        match = re.fullmatch(rf"{number}(x|{units})\s*", text)
+        match = re.fullmatch(rf"{number}(x|{units})\s*", re.sub(r"\s+(?=[a-z])", "", text))
         if match is None:
             raise BudgetError(
                 f"Cannot read the budget '{text}' for the {kind.noun}; write {kind.examples}."
@@ -93,11 +113,18 @@ class Budget:
         value, unit = float(match.group(1)), match.group(2)
         if unit == "x":
             return cls._checked(quantity, text, ratio=value)
-        return cls._checked(quantity, text, amount=value * kind.units[unit])
+        return cls._checked(
+            quantity, text, amount=value * kind.units[unit], unit=_unit_of(quantity, unit)
+        )
 
     @classmethod
     def _checked(
-        cls, quantity: str, text: str, amount: float | None = None, ratio: float | None = None
+        cls,
+        quantity: str,
+        text: str,
+        amount: float | None = None,
+        ratio: float | None = None,
+        unit: str | None = None,
     ) -> Budget:
         kind = QUANTITIES[quantity]
         if not (amount or ratio or 0) > 0:
@@ -109,7 +136,7 @@ class Budget:
                 f"The budget '{text}' is above the dense model's own {kind.noun}; "
                 "a relative budget lies between 0x and 1x."
             )
-        return cls(quantity, amount, ratio)
+        return cls(quantity, amount, ratio, unit)
 
     def resolve(self, dense: float) -> float:
         """The bound in the unit of `dense`, what the dense model costs."""
@@ -118,9 +145,18 @@ class Budget:
     def __str__(self) -> str:
         if self.ratio is not None:
             return f"{self.ratio:g}x"
+        if self.unit in _CLOCK_COUNTS:
+            return f"{self.amount:,.0f} {self.unit}"
         kind = QUANTITIES[self.quantity]
         amount = (self.amount or 0.0) / kind.units[kind.shown.strip()]
         return f"{amount:,.0f}" if not kind.shown else f"{amount:g}{kind.shown}"
+
+
+def _unit_of(quantity: str, unit: str) -> str | None:
+    """What a board measures where a latency has this unit."""
+    if quantity != "latency":
+        return None
+    return next((counted for counted in _CLOCK_COUNTS if unit.endswith(counted)), "seconds")
 
 
 @dataclass(frozen=True)
@@ -155,6 +191,33 @@ class Budgets:
         """The budget for a quantity, or None."""
         return next((row for row in self.rows if row.quantity == quantity), None)
 
+    def check(self, board: str, unit: str, is_microcontroller: bool = False) -> None:
+        """Make sure that the budgets make sense on a board.
+
+        Args:
+            board: its name.
+            unit: of the board's measurements.
+            is_microcontroller: whether models become firmware for it.
+
+        Raises:
+            BudgetError: if a latency has another unit, or a memory is bounded that is not the
+                model's own.
+        """
+        memory = [name for name in ("flash", "ram") if self.get(name)]
+        if memory and not is_microcontroller:
+            raise BudgetError(
+                f"A budget for {' and '.join(memory)} needs a microcontroller "
+                "(`tvm-prune boards`); here, --parameters bounds a model's size."
+            )
+        latency = self.get("latency")
+        if latency is not None and latency.unit not in (None, unit):
+            written = "8ms" if unit == SECONDS else f"20M {unit}"
+            raise BudgetError(
+                f"The latency budget '{latency}' is in {latency.unit}, but the board '{board}' "
+                f"measures in {unit}; give the budget relative to the dense model, for example "
+                f"'0.5x', or as '{written}' or the like."
+            )
+
     def bounds(self, dense: Costs) -> dict[str, float]:
         """Bound of every quantity that has a budget.
 
@@ -162,20 +225,6 @@ class Budgets:
             dense: what the dense model costs.
         """
         return {row.quantity: row.resolve(dense[row.quantity]) for row in self.rows}
-
-    def check_unit(self, board: str, unit: str) -> None:
-        """Check that a board measures in the unit of the budgets.
-
-        Raises:
-            BudgetError: if a latency is given in seconds, and the board counts something else.
-        """
-        latency = self.get("latency")
-        if latency is not None and latency.amount is not None and unit != SECONDS:
-            raise BudgetError(
-                f"The latency budget '{latency}' is a time, but the board '{board}' measures in "
-                f"{unit}, which do not tell how long a real processor takes; give the budget "
-                "relative to the dense model, for example '0.5x'."
-            )
 
     def missed(self, costs: Costs, dense: Costs) -> tuple[str, ...]:
         """Quantities of which a model needs more than allowed, or is slower than the dense one.

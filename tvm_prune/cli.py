@@ -16,6 +16,7 @@ import tvm_prune
 from tvm_prune.acquisition import measure_kernels
 from tvm_prune.arguments import (
     arrays,
+    compile_options,
     measure_options,
     model_options,
     no_options,
@@ -41,10 +42,14 @@ from tvm_prune.channels import find_channels
 from tvm_prune.console import ConsoleProgress, show_logs
 from tvm_prune.errors import PruneError
 from tvm_prune.export import read_bundle
+from tvm_prune.firmware_build import write_project
+from tvm_prune.firmware_run import run_project
 from tvm_prune.frontend import load
+from tvm_prune.mcu.project import is_project, read_project
 from tvm_prune.model import Model
 from tvm_prune.pareto import sweep
 from tvm_prune.report import (
+    c_model_text,
     inspection_json,
     inspection_text,
     outputs_text,
@@ -173,6 +178,8 @@ def _prune(options: argparse.Namespace) -> tuple[str, Any]:
         latency=options.latency,
         parameters=options.parameters,
         macs=options.macs,
+        flash=options.flash,
+        ram=options.ram,
         settings=_settings(options),
         progress=ConsoleProgress(),
         **_data(options),
@@ -225,12 +232,28 @@ def _weights(options: argparse.Namespace) -> tuple[str, Any]:
     return f"{result.report()}\nWritten to {output}/", result.to_json()
 
 
+def _compile(options: argparse.Namespace) -> tuple[str, Any]:
+    output = writable(Path(options.output))
+    model = load(options.model, shapes(options.shape))
+    compiled = write_project(model, options.board, output, options.cache, options.code)
+    return c_model_text(compiled, output), vars(compiled.footprint)
+
+
 def _run(options: argparse.Namespace) -> tuple[str, Any]:
+    if is_project(options.bundle):
+        return _run_firmware(options)
     bundle = read_bundle(options.bundle)
     outputs = run_bundle(bundle, arrays(options.input))
     if options.output:
         np.savez(options.output, **outputs)  # type: ignore[arg-type]
     return outputs_text(outputs), {name: array.tolist() for name, array in outputs.items()}
+
+
+def _run_firmware(options: argparse.Namespace) -> tuple[str, Any]:
+    ran = run_project(read_project(options.bundle), arrays(options.input), options.board)
+    if options.output:
+        np.savez(options.output, **ran.outputs)  # type: ignore[arg-type]
+    return f"{outputs_text(ran.outputs)}\n{ran.text()}", ran.to_json()
 
 
 def _inspect(options: argparse.Namespace) -> tuple[str, Any]:
@@ -251,6 +274,11 @@ COMMANDS: Mapping[str, Command] = {
     "measure": Command("learn what the kernels of a model cost", measure_options, _measure),
     "weights": Command(
         "set small weights to zero, and measure what that brings", weights_options, _weights
+    ),
+    "compile": Command(
+        "compile a model, as it is, to a C project for a microcontroller",
+        compile_options,
+        _compile,
     ),
     "run": Command("run a bundle on given inputs", run_options, _run),
     "inspect": Command(

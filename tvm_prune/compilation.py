@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tvm
 from numpy.typing import NDArray
 
+from tvm_prune.board import Board
 from tvm_prune.channels import Channels, Limits, Scores, keep_best, plan_for_units
-from tvm_prune.export import export_shared_library
+from tvm_prune.export import export_shared_library, write_c_project
 from tvm_prune.latency import Family, Widths
+from tvm_prune.mcu import compile_c_model
+from tvm_prune.mcu.firmware import FirmwareBuilder
 from tvm_prune.model import Model
 from tvm_prune.plan import PruningPlan
 from tvm_prune.transform import inference_form, pruned_model
@@ -41,6 +46,7 @@ class Compilation:
         linker: compiler driver that links for it; this machine's C++ compiler by default.
         shares: share of each group that is kept at every width, where it is not that of the
             importance.
+        board: the board, where models become firmware for it.
     """
 
     model: Model
@@ -50,6 +56,7 @@ class Compilation:
     target: Any
     linker: str | None = None
     shares: Scores = ()
+    board: Board | None = None
     _calls: dict[Widths, tuple[KernelCall, ...]] = field(default_factory=dict)
 
     @property
@@ -90,8 +97,20 @@ class Compilation:
             model: the dense model at any widths.
             families: the kernels and where their schedules come from.
             choose: gives the schedules of kernels from where they come from.
-            path: where the shared library goes.
+            path: where the shared library goes, or the firmware; the C project that the firmware
+                was built from goes into the folder of the same name without the suffix.
         """
+        lowered, scheduled = self.scheduled(model, families, choose)
+        if self.board is not None and self.board.is_microcontroller:
+            self._build_firmware(self.board, model, lowered, scheduled, path)
+        else:
+            linked = with_schedules(lowered, scheduled)
+            export_shared_library(linked, self.target, path, self.linker)
+
+    def scheduled(
+        self, model: Model, families: Sequence[Family], choose: ChooseSchedules
+    ) -> tuple[tvm.IRModule, dict[str, Any]]:
+        """A pruned model lowered, and the schedule of each of its kernels by name."""
         lowered = lower(inference_form(model), self.target)
         calls = kernel_calls(lowered)
         kernels: dict[str, tuple[ScheduleSource, Workload]] = {}
@@ -99,8 +118,22 @@ class Compilation:
             for position in family.calls:
                 call = calls[position]
                 kernels.setdefault(call.name, (family.source, call.workload))
-        scheduled = dict(zip(kernels, choose(list(kernels.values())), strict=True))
-        export_shared_library(with_schedules(lowered, scheduled), self.target, path, self.linker)
+        return lowered, dict(zip(kernels, choose(list(kernels.values())), strict=True))
+
+    def promising(self, kernels: Sequence[tuple[ScheduleSource, Workload]]) -> list[Any]:
+        """The most promising schedule of each kernel, none of them measured."""
+        return [source.schedule(workload, self.target) for source, workload in kernels]
+
+    def _build_firmware(
+        self, board: Board, model: Model, lowered: Any, scheduled: Mapping[str, Any], path: Path
+    ) -> None:
+        compiled = compile_c_model(
+            lowered, self.target, model.name, model.inputs, model.outputs, scheduled=scheduled
+        )
+        write_c_project(path.with_suffix(""), compiled, board)
+        firmware = FirmwareBuilder(board, path.parent / "firmware-parts")
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            firmware.build(compiled.files, Path(folder)).replace(path)
 
 
 def example_inputs(model: Model, seed: int = 0) -> dict[str, NDArray[Any]]:

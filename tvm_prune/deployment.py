@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Deployed:
         verification: comparison with independent references.
         dense_latency: measured latency of the dense model.
         latency: measured latency of the pruned model, in turns with the dense one.
+        memory: bytes of flash and RAM, where it is firmware.
     """
 
     plan: PruningPlan
@@ -42,6 +43,7 @@ class Deployed:
     verification: Verification
     dense_latency: Measurement
     latency: Measurement
+    memory: Mapping[str, float] = field(default_factory=dict)
 
     def costs(self) -> dict[str, float]:
         """What the pruned model costs, by name of the budget: measured, and counted on itself."""
@@ -49,6 +51,7 @@ class Deployed:
             "latency": self.latency.median,
             "parameters": self.model.parameter_count,
             "macs": multiply_accumulates(self.model.module),
+            **self.memory,
         }
 
 
@@ -114,4 +117,5 @@ def deploy_model(
     libraries = [dense_library, library] if plan.kept else [dense_library]
     latencies = search.models.measure(libraries)
     step.update(3)
-    return Deployed(plan, model, library, verification, latencies[0], latencies[-1])
+    memory = search.models.memory(library)
+    return Deployed(plan, model, library, verification, latencies[0], latencies[-1], memory)

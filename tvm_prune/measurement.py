@@ -22,6 +22,7 @@ _OUTLYING = 3.0
 _NEGLIGIBLE = 0.01
 """Relative distance from the median within which no sample is an outlier."""
 
+
 LOST = "lost"
 """Stage of a :class:`Failure` that says nothing about the kernel: what should have built or run
 it is gone."""

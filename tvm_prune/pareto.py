@@ -64,7 +64,7 @@ def sweep(
     """
     budgets = spread_budgets(start, end, points)
     board = board if isinstance(board, Board) else load_board(board)
-    Budgets(tuple(budgets.values())).check_unit(board.name, board.clock)
+    Budgets(tuple(budgets.values())).check(board.name, board.clock, board.is_microcontroller)
     with started(
         model,
         board,

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from tvm_prune.board import Board
 from tvm_prune.errors import PruneError
-from tvm_prune.measure import count_servers
+from tvm_prune.mcu.firmware import has_c_library, how_to_install
+from tvm_prune.mcu.qemu import EMULATOR, emulator_installed
+from tvm_prune.measure import count_servers, find_port
 from tvm_prune.toolchain import missing
 
 LINKERS = ("g++", "c++", "clang++")
@@ -42,7 +44,8 @@ def reachability(board: Board, tracker: str | None = None) -> Reachability:
     """
     try:
         board.tvm_target()
-        remark = _linker_missing(board) or _UNREACHABLE[board.connection](board, tracker)
+        toolchain_missing = _compiler_missing if board.is_microcontroller else _linker_missing
+        remark = toolchain_missing(board) or _UNREACHABLE[board.connection](board, tracker)
     except PruneError as error:
         remark = str(error)
     cpu = board.target.get("mcpu", board.target.get("mtriple", board.target.get("kind")))
@@ -66,9 +69,33 @@ def _no_servers(board: Board, tracker: str | None) -> str:
     )
 
 
+def _compiler_missing(board: Board) -> str:
+    compiler = str(board.compiler)
+    if not shutil.which(compiler):
+        return f"its compiler {compiler} is missing: {how_to_install(compiler)}"
+    if not has_c_library(compiler):
+        return f"{compiler} has no newlib: apt-get install libnewlib-arm-none-eabi"
+    return ""
+
+
+def _no_emulator(_board: Board, _tracker: str | None) -> str:
+    return "" if emulator_installed() else f"{EMULATOR} is missing: {how_to_install(EMULATOR)}"
+
+
+def _no_port(board: Board, _tracker: str | None) -> str:
+    if board.flasher and not shutil.which(board.flasher[0]):
+        return (
+            f"its flashing tool {board.flasher[0]} is missing: {how_to_install(board.flasher[0])}"
+        )
+    find_port(board)
+    return ""
+
+
 _UNREACHABLE: Mapping[str, Callable[[Board, str | None], str]] = {
     "local": lambda _board, _tracker: "",
     "rpc": _no_servers,
     "qemu-user": _no_servers,
+    "qemu": _no_emulator,
+    "serial": _no_port,
 }
 """What is wrong with the connection, if anything is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,7 @@ class PruneResult:
         tuning: what tuning did in this run.
         attempts: predicted and measured latency of every plan that was built.
         library: the compiled model as bytes.
+        project: files of the C project that it was built from, where it is firmware.
     """
 
     model: Model
@@ -74,6 +75,7 @@ class PruneResult:
     tuning: TuningReport
     attempts: tuple[tuple[float, float], ...]
     library: bytes
+    project: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def latency_ratio(self) -> float:
@@ -130,8 +132,9 @@ class PruneResult:
     def save(self, directory: str | Path) -> Bundle:
         """Write the bundle: compiled model, ONNX model, plan, manifest and report."""
         return write_bundle(
-            Path(directory), self.library, self.plan, self.report(), self.to_json(), self._onnx()
-        )
+            Path(directory), self.library, self.plan, self.report(), self.to_json(), self._onnx(),
+            self.project,
+        )  # fmt: skip
 
     def _onnx(self) -> bytes | None:
         try:

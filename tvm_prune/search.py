@@ -24,6 +24,7 @@ from tvm_prune.latency import (
 )
 from tvm_prune.learning import Learning
 from tvm_prune.measurement import Measurement
+from tvm_prune.memory import MemoryCounts, memory_counts
 from tvm_prune.planner import (
     COUNTS,
     ROUNDS,
@@ -178,10 +179,16 @@ class Search:
         model, channels = self.compilation.model, self.compilation.channels
         return {name: count(model, channels) for name, count in COUNTS.items()}
 
+    @cached_property
+    def memory(self) -> MemoryCounts:
+        """Flash and RAM of the firmware at any widths."""
+        return memory_counts(self.compilation, self.families, self.models.dense_memory())
+
     def dense_costs(self) -> dict[str, float]:
         """What the dense model costs, by name of the budget."""
         counts = {name: count.at(self.compilation.dense) for name, count in self.counts.items()}
-        return {"latency": self.models.dense_cost().median, **counts}
+        memory = self.models.dense_memory()
+        return {"latency": self.models.dense_cost().median, **counts, **memory}
 
     def plan(self, budgets: Budgets, margins: Mapping[str, float] | None = None) -> Planned:
         """Plan, build and measure until all budgets are met, and the dense model's latency is.
@@ -230,11 +237,14 @@ class Search:
         return solve(problem, min(bounds.get("latency", dense), dense) / scale).widths
 
     def _ceilings(self, bounds: Mapping[str, float]) -> tuple[Ceiling, ...]:
-        return tuple(
+        counted = tuple(
             Ceiling(name, count, bounds[name])
             for name, count in self.counts.items()
             if name in bounds
         )
+        if "flash" in bounds or "ram" in bounds:
+            return (*counted, *self.memory.ceilings(bounds))
+        return counted
 
     def _replan(
         self, latency: float, ceilings: tuple[Ceiling, ...], bound: str

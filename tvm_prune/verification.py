@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_prune.activations import activations
-from tvm_prune.board import host_cpu
 from tvm_prune.errors import (
     BundleError,
     DataError,
@@ -26,6 +25,7 @@ from tvm_prune.export import Bundle
 from tvm_prune.measure import run_executable_batches
 from tvm_prune.measurement import ModelRunner
 from tvm_prune.model import Model, TensorSpec, bound_inputs, split_batches
+from tvm_prune.target import host_cpu
 from tvm_prune.to_onnx import to_onnx
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tvm_prune.compilation import Compilation, example_inputs
 from tvm_prune.latency import Contest, Family, RecordKey, Widths
+from tvm_prune.measure import FirmwareMeasurer
 from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model
 from tvm_prune.session import Session
@@ -65,6 +66,17 @@ class WholeModels:
             if _spread(rounds[-1]) <= _NOISY:
                 break
         return min(rounds, key=_spread)
+
+    def memory(self, library: Path) -> dict[str, float]:
+        """Bytes of ``flash`` and ``ram`` of a firmware; nothing where boards run libraries."""
+        measurer = self.session.measurer
+        return measurer.memory(library) if isinstance(measurer, FirmwareMeasurer) else {}
+
+    def dense_memory(self) -> dict[str, float]:
+        """Bytes of ``flash`` and ``ram`` of the dense model, where it is firmware."""
+        if not self.session.board.is_microcontroller:
+            return {}
+        return self.memory(self.build(self.compilation.dense))
 
     def dense_cost(self) -> Measurement:
         """Cost of the tuned dense model, from an earlier run where there is one."""

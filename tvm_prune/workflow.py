@@ -18,6 +18,7 @@ from tvm_prune.channels import Channels, find_channels
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import Deployed, deploy
 from tvm_prune.errors import BudgetError, ModelError
+from tvm_prune.export import files_below
 from tvm_prune.iteration import Journey, check_settings, checked_accuracy, is_accurate, looser
 from tvm_prune.latency import ModelError as LatencyModelError
 from tvm_prune.model import Model, bound_inputs
@@ -49,6 +50,8 @@ def prune(
     latency: str | float | Budget | None = None,
     parameters: str | float | Budget | None = None,
     macs: str | float | Budget | None = None,
+    flash: str | float | Budget | None = None,
+    ram: str | float | Budget | None = None,
     calibration: Arrays,
     evaluation: Arrays | None = None,
     settings: Settings | None = None,
@@ -61,10 +64,12 @@ def prune(
     Args:
         model: the trained model, from :func:`tvm_prune.load`.
         board: name of a board, path of a board file, or a board.
-        latency: bound on the latency of one call: ``"8ms"``, ``"0.5x"`` of the dense model's, or
-            seconds.
+        latency: bound on the latency of one call: ``"8ms"``, ``"0.5x"`` of the dense model's, or a
+            number in the unit that the board measures in.
         parameters: bound on the number of scalar weights: ``"120k"``, ``"0.5x"``, or a number.
         macs: bound on the multiply-accumulates of one call, likewise.
+        flash: bound on the flash of a microcontroller's firmware: ``"256KB"``, ``"0.5x"``, bytes.
+        ram: bound on its RAM, likewise.
         calibration: samples stacked along the first axis, by input name.
         evaluation: labelled samples (``label``) to tell the accuracy before and after.
         settings: effort, criterion, seed and cache.
@@ -75,12 +80,14 @@ def prune(
         PruneError: any other error of this package, in one sentence each.
     """
     chosen = settings or Settings()
-    given = {"latency": latency, "parameters": parameters, "macs": macs}
+    given = {
+        "latency": latency, "parameters": parameters, "macs": macs, "flash": flash, "ram": ram
+    }  # fmt: skip
     is_free = chosen.has_threshold or chosen.objective == "accuracy"
     asked = any(budget is not None for budget in given.values())
     budgets = Budgets.parse(**given) if asked or not is_free else Budgets(())
     board = board if isinstance(board, Board) else load_board(board)
-    budgets.check_unit(board.name, board.clock)
+    budgets.check(board.name, board.clock, board.is_microcontroller)
     with started(
         model,
         board,
@@ -157,6 +164,7 @@ def opened(
             session.target,
             board.linker,
             scoring.shares,
+            board,
         )
         yield Search(session, compilation, settings, progress, Path(folder))
 
@@ -229,7 +237,10 @@ class Run:
                 f"the delivered model missed the {' and '.join(missed)} budget; "
                 "planning with a margin"
             )
-            margins |= {name: margins.get(name, 1.0) - MARGIN for name in missed}
+            bounds, costs = budgets.bounds(dense_costs), deployed.costs()
+            for name in missed:
+                share, met = margins.get(name, 1.0), bounds.get(name, costs[name]) / costs[name]
+                margins[name] = min(share - MARGIN, share * met)
             if planned.best is not None:
                 self.search.models.learn(widths, deployed.dense_latency, deployed.latency)
         raise BudgetError(
@@ -244,19 +255,18 @@ class Run:
         compilation = self.search.compilation
         return self.accuracy_of(self.search.models.build(compilation.dense), compilation.model)
 
-    def accuracy_of(self, library: Path, model: Model | None = None) -> float | None:
+    def accuracy_of(self, library: Path, model: Model) -> float | None:
         """Accuracy of a compiled model, 0..1, where labelled data was given.
 
-        An emulated board would take hours for it: there ONNX Runtime runs the model that the
-        library was compiled from and compared with, where it is given.
+        What an emulated board or a microcontroller would need hours for is told by ONNX Runtime,
+        whose outputs the library was verified to have.
         """
         if self.evaluation is None:
             return None
-        search = self.search
-        if model is not None and search.session.board.emulated_cpu is not None:
+        session = self.search.session
+        if session.board.is_microcontroller or session.board.emulated_cpu is not None:
             return reference_accuracy(model, self.evaluation)
-        inputs, board = search.compilation.model.inputs, search.session.measurer
-        return accuracy(library, inputs, self.evaluation, board)
+        return accuracy(library, model.inputs, self.evaluation, session.measurer)
 
     def _result(self, planned: Planned, deployed: Deployed, budgets: Budgets) -> PruneResult:
         """Evaluate the deployed model, and gather everything that was measured."""
@@ -280,4 +290,5 @@ class Run:
             tuning=self.tuning,
             attempts=tuple((a.predicted, a.measured.median) for a in planned.attempts),
             library=deployed.library.read_bytes(),
+            project=files_below(deployed.library.with_suffix("")),
         )

@@ -15,6 +15,7 @@ from tvm_prune.plan import PruningPlan
 
 FORMAT = 1
 LIBRARY = "model.so"
+FIRMWARE = "firmware.elf"
 PLAN = "plan.json"
 MANIFEST = "manifest.json"
 REPORT = "report.txt"
@@ -35,8 +36,9 @@ class Bundle:
 
     @property
     def library(self) -> Path:
-        """The compiled model."""
-        return self.directory / LIBRARY
+        """The compiled model: a shared library, or firmware."""
+        firmware = self.directory / FIRMWARE
+        return firmware if firmware.is_file() else self.directory / LIBRARY
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -56,6 +58,7 @@ def write_bundle(
     report: str,
     manifest: Mapping[str, Any],
     onnx_model: bytes | None = None,
+    project: Mapping[str, bytes] | None = None,
 ) -> Bundle:
     """Write an output directory; the manifest comes last, so an unfinished one is never valid.
 
@@ -66,16 +69,22 @@ def write_bundle(
         report: text for people.
         manifest: what to record besides the files' hashes.
         onnx_model: the pruned model as ONNX, where ONNX can express it.
+        project: files of the C project that `library` was built from, where it is firmware.
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MANIFEST).unlink(missing_ok=True)
-    (directory / LIBRARY).write_bytes(library)
+    for name, content in (project or {}).items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
+    compiled, other = (FIRMWARE, LIBRARY) if project else (LIBRARY, FIRMWARE)
+    (directory / other).unlink(missing_ok=True)
+    (directory / compiled).write_bytes(library)
     plan.save(directory / PLAN)
     (directory / REPORT).write_text(report, encoding="utf-8")
     (directory / ONNX).unlink(missing_ok=True)
     if onnx_model is not None:
         (directory / ONNX).write_bytes(onnx_model)
-    names = [LIBRARY, PLAN, REPORT] + ([ONNX] if onnx_model is not None else [])
+    names = [compiled, PLAN, REPORT] + ([ONNX] if onnx_model is not None else [])
     complete = {
         "format": FORMAT,
         **manifest,
@@ -107,7 +116,8 @@ def read_bundle(directory: Path) -> Bundle:
         raise BundleError(f"{path} is damaged ({error!r}); prune the model again.") from error
     if version != FORMAT:
         raise BundleError(f"{path} has format {version}, but this version reads {FORMAT}.")
-    for name in {LIBRARY: None, PLAN: None, REPORT: None, **files}:
+    compiled = FIRMWARE if FIRMWARE in files else LIBRARY
+    for name in {compiled: None, PLAN: None, REPORT: None, **files}:
         _check_file(directory / name, files.get(name))
     return Bundle(directory, manifest)
 
@@ -120,6 +130,15 @@ def _check_file(path: Path, expected: str | None) -> None:
             f"{path} is not the file that was written with the manifest (its SHA-256 differs); "
             "nothing was loaded. Prune the model again, or restore the file."
         )
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Content of every file below a folder, by its path from there; none where it is missing."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def sha256(path: Path) -> str:

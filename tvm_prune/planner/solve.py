@@ -154,7 +154,9 @@ def _infeasible(problem: Problem, budget: float, excluded: Collection[Widths]) -
     closest, _ = program.minimise(worst) or (problem.dense, 0.0)
     needs = {"latency": (problem.predicted(closest), budget, f" {problem.model.unit}")}
     for ceiling in problem.ceilings:
-        needs[ceiling.name] = (ceiling.count.at(closest), ceiling.most, "")
+        need = ceiling.count.at(closest)
+        if need > needs.get(ceiling.name, (-1.0, 0.0, ""))[0]:
+            needs[ceiling.name] = (need, ceiling.most, "")
     exceeded = [name for name, (need, most, _) in needs.items() if need > most] or list(needs)
     figures = ", ".join(
         f"{name} {_number(needs[name][0])}{needs[name][2]} where "

@@ -17,13 +17,16 @@ def report_text(result: Mapping[str, Any]) -> str:
         result: what :meth:`tvm_prune.result.PruneResult.to_json` gives.
     """
     latency, error = result["latency"], result["latency_model"]
-    unit = latency["unit"]
+    predicted, measured = (
+        cost_text(cost, latency["unit"])
+        for cost in (latency["predicted"], latency["pruned"]["median"])
+    )
     lines = [
         f"{result['model']} on {result['board']['name']} ({result['board']['cpu']}), "
         f"budget {result['budget']}",
         text_table(("", "dense", "pruned", "ratio"), _comparison(result)),
-        f"Predicted {cost_text(latency['predicted'], unit)} for the chosen plan, measured "
-        f"{cost_text(latency['pruned']['median'], unit)}; plans built: {len(latency['attempts'])}.",
+        f"Predicted {predicted} for the chosen plan, measured {measured}; "
+        f"plans built: {len(latency['attempts'])}.",
         _planner(result["planner"]["gap_percent"]),
         _model_error(error),
         f"Output equals {result['verification']['reference']} within "

@@ -13,6 +13,7 @@ from tvm.target import Target
 from tvm_prune.errors import TuningError
 from tvm_prune.tuning.context import postprocess, tune_context
 from tvm_prune.tuning.kernels import Workload
+from tvm_prune.tuning.microcontroller import is_microcontroller, rule_schedule
 from tvm_prune.tuning.tiling import closest_tiling
 from tvm_prune.tuning.traces import (
     TILE,
@@ -34,12 +35,15 @@ _DEPTH = 4
 def default_schedule(workload: Workload, target: Target) -> Schedule:
     """A decent schedule without any measurement: vector, parallel and tiled loops.
 
-    It is a point of MetaSchedule's own design space, with tile sizes by rule instead of by search:
+    Microcontrollers have rules of their own (:mod:`tvm_prune.tuning.microcontroller`). Elsewhere it
+    is a point of MetaSchedule's own design space, with tile sizes by rule instead of by search:
     the innermost loop fills vectors, the next one registers, and reductions stay in one piece.
 
     Raises:
         TuningError: if no point of the design space applies.
     """
+    if is_microcontroller(target):
+        return rule_schedule(workload)
     context = tune_context(workload.mod, target)
     causes = []
     candidates = reversed(context.generate_design_space())

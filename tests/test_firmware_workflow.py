@@ -1,0 +1,158 @@
+"""The main job for an emulated microcontroller: budgets, firmware, and running it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from support.onnx_models import onnx_model, weight
+
+from tvm_prune import Settings
+from tvm_prune.budget import Budgets
+from tvm_prune.cli import main
+from tvm_prune.deployment import deploy
+from tvm_prune.errors import BudgetError
+from tvm_prune.frontend import load_onnx
+from tvm_prune.mcu.project import read_project
+from tvm_prune.model import Model
+from tvm_prune.result import PruneResult
+from tvm_prune.workflow import Run, prune, started
+
+BOARD = "mps2-an500"
+SETTINGS = {"trials": 1, "samples": 3}
+FLASH, RAM = "22KB", "20KB"
+
+
+def network() -> Model:
+    """Two convolutions and a dense layer, with padding and a residual."""
+    body = """
+        a = Conv <pads=[1,1,1,1]> (x, stem, stem_bias) r = Relu(a)
+        b = Conv <pads=[1,1,1,1]> (r, first, bias) s = Relu(b)
+        c = Conv (s, second) d = Add(c, r)
+        p = GlobalAveragePool(d) f = Flatten(p)
+        y = Gemm <transB=1> (f, dense, dense_bias)
+    """
+    weights = {
+        "stem": weight(16, 2, 3, 3),
+        "stem_bias": weight(16),
+        "first": weight(24, 16, 3, 3),
+        "bias": weight(24),
+        "second": weight(16, 24, 1, 1),
+        "dense": weight(5, 16),
+        "dense_bias": weight(5),
+    }
+    return load_onnx(onnx_model(body, weights, inputs="float[1,2,8,8] x"))
+
+
+def images(count: int) -> dict[str, NDArray[Any]]:
+    generator = np.random.default_rng(1)
+    return {"x": generator.standard_normal((count, 2, 8, 8)).astype("float32")}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    result: PruneResult
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def run(cache: Path) -> Iterator[Run]:
+    with ExitStack() as stack:
+        settings = Settings(cache=cache, **SETTINGS)  # type: ignore[arg-type]
+        yield stack.enter_context(
+            started(network(), BOARD, calibration=images(32), settings=settings)
+        )
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    result = run.prune(Budgets.parse(latency="0.7x", flash=FLASH, ram=RAM))
+    folder = tmp_path_factory.mktemp("bundle") / "fw"
+    result.save(folder)
+    return Bundle(result, folder)
+
+
+def test_the_delivered_firmware_meets_all_budgets(run: Run, bundle: Bundle) -> None:
+    result = bundle.result
+    assert result.latency.unit == "instructions"
+    assert result.latency_ratio <= 0.7
+    memory = run.search.models.memory(bundle.folder / "firmware.elf")
+    dense = run.search.models.dense_memory()
+    assert memory["flash"] <= 22 * 1024 < dense["flash"]
+    assert memory["ram"] <= 20 * 1024 < dense["ram"]
+    assert "instructions" in result.report()
+    assert " ms" not in result.report()
+
+
+def test_a_bundle_is_a_c_project_that_computes_the_pruned_model(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = images(3)
+    np.savez(tmp_path / "inputs.npz", **given)  # type: ignore[arg-type]
+    command = ["run", str(bundle.folder), "--input", str(tmp_path / "inputs.npz"), "--json"]
+    assert main(command) == 0
+    ran = json.loads(capsys.readouterr().out)
+    session = onnxruntime.InferenceSession(bundle.folder / "model.onnx")
+    for index, output in enumerate(ran["outputs"]["y"]):
+        [expected] = session.run(None, {"x": given["x"][index : index + 1]})
+        np.testing.assert_allclose([output], expected, rtol=1e-4, atol=1e-5)
+    assert ran["unit"] == "instructions"
+    assert 0 < ran["stack"] < 8192
+    assert read_project(bundle.folder).board == BOARD
+
+
+def test_memory_at_any_widths_is_known_before_the_firmware_is_built(run: Run) -> None:
+    search = run.search
+    generator = np.random.default_rng(2)
+    for _ in range(3):
+        widths = tuple(int(generator.integers(2, width + 1)) for width in search.compilation.dense)
+        built = search.models.memory(search.models.build(widths))
+        known = search.memory.at(widths)
+        # Code is what schedules make of it; weights and arena are exact.
+        assert abs(known["flash"] - built["flash"]) < 0.25 * built["flash"]
+        assert abs(known["ram"] - built["ram"]) <= 64
+
+
+@pytest.mark.parametrize(
+    ("budget", "named"), [({"flash": "3KB"}, "flash"), ({"ram": "9KB"}, "ram")]
+)
+def test_a_memory_that_is_too_small_is_named_with_the_closest_plan(
+    budget: dict[str, str], named: str, run: Run
+) -> None:
+    with pytest.raises(BudgetError, match=f"the budget for {named}.*the closest one.*{named} "):
+        run.prune(Budgets.parse(**budget))
+
+
+def test_the_dense_firmware_computes_the_dense_model(run: Run) -> None:
+    deployed = deploy(run.search, run.search.compilation.dense, images(16))
+    assert deployed.verification.max_relative_error < 1e-4
+    assert deployed.latency == deployed.dense_latency
+
+
+@pytest.mark.parametrize(
+    ("board", "budgets", "said"),
+    [
+        (BOARD, {"latency": "8ms"}, "given in seconds, but this board measures instructions"),
+        (BOARD, {"latency": "20M cycles"}, "given in cycles, but this board measures instruct"),
+        ("host", {"latency": "20 k instructions"}, "given in instructions, .* measures seconds"),
+        ("host", {"flash": "1MB"}, "flash needs a microcontroller"),
+    ],
+)
+def test_budgets_that_make_no_sense_on_a_board_are_refused_at_once(
+    board: str, budgets: dict[str, str], said: str
+) -> None:
+    with pytest.raises(BudgetError, match=said):
+        prune(network(), board, calibration=images(4), **budgets)  # type: ignore[arg-type]

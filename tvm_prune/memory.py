@@ -1,0 +1,151 @@
+"""Flash and RAM of a microcontroller as functions of the groups' widths.
+
+The memory of the dense firmware is read off the linked program. What changes with the widths is
+known exactly: every extent of a weight is affine in them, and so is what is alive in the arena at
+every kernel call. One lowering of the model a group tells the slopes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tvm_prune.compilation import Compilation
+from tvm_prune.latency import Family, Widths
+from tvm_prune.mcu.footprint import Weight, live_bytes, weight_uses
+from tvm_prune.mcu.program import Program, read_program
+from tvm_prune.planner import Ceiling, Count
+from tvm_prune.planner.counts import Extent, Product
+
+
+@dataclass(frozen=True)
+class MemoryCounts:
+    """Memory of a model's firmware at any widths, in bytes.
+
+    Attributes:
+        flash: weights, code and constants.
+        ram: what is needed at each kernel call; the largest is what the board must have.
+    """
+
+    flash: Count
+    ram: tuple[Count, ...]
+
+    def at(self, widths: Widths) -> dict[str, int]:
+        """Bytes of flash and RAM."""
+        return {"flash": self.flash.at(widths), "ram": max(call.at(widths) for call in self.ram)}
+
+    def ceilings(self, bounds: Mapping[str, float]) -> list[Ceiling]:
+        """What the planner has to stay below.
+
+        Args:
+            bounds: bytes, by ``flash`` and ``ram``; others are ignored.
+        """
+        found = []
+        if "flash" in bounds:
+            found.append(Ceiling("flash", self.flash, bounds["flash"]))
+        if "ram" in bounds:
+            found += [Ceiling("ram", count, bounds["ram"]) for count in _undominated(self.ram)]
+        return found
+
+
+def memory_counts(
+    compilation: Compilation, families: Sequence[Family], measured: Mapping[str, float]
+) -> MemoryCounts:
+    """Find out how memory depends on the widths.
+
+    Args:
+        compilation: the model at any widths.
+        families: its kernels, with the schedules they are built with.
+        measured: bytes of ``flash`` and ``ram`` of the dense firmware.
+    """
+    dense = compilation.dense
+    base = _Sizes.of(compilation, families, dense)
+    probes: dict[int, tuple[int, _Sizes]] = {}
+    for group, width in enumerate(dense):
+        if width > 1:
+            less = (*dense[:group], width // 2, *dense[group + 1 :])
+            probes[group] = (width - width // 2, _Sizes.of(compilation, families, less))
+    weights = []
+    for index, weight in enumerate(base.weights):
+        if weight.owner != index:
+            continue
+        extents = [
+            _extent(
+                extent,
+                dense,
+                {g: (extent - p.weights[index].shape[axis], s) for g, (s, p) in probes.items()},
+            )
+            for axis, extent in enumerate(weight.shape)
+        ]
+        fixed = weight.itemsize * math.prod(extent.base for extent in extents if not extent.slopes)
+        weights.append(Product(fixed, tuple(extent for extent in extents if extent.slopes)))
+    flash = measured["flash"] - Count(tuple(weights)).at(dense)
+    ram = measured["ram"] - max(base.live)
+    calls = []
+    for index, alive in enumerate(base.live):
+        steps = {group: (alive - probe.live[index], s) for group, (s, probe) in probes.items()}
+        calls.append(Count((_bytes(ram), *_affine(alive, dense, steps))))
+    return MemoryCounts(Count((_bytes(flash), *weights)), tuple(calls))
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Sizes at one choice of widths: of the weights, and of what is alive at each call."""
+
+    weights: tuple[Weight, ...]
+    live: tuple[int, ...]
+
+    @classmethod
+    def of(cls, compilation: Compilation, families: Sequence[Family], widths: Widths) -> _Sizes:
+        lowered, scheduled = compilation.scheduled(
+            compilation.pruned(compilation.plan(widths)), families, compilation.promising
+        )
+        program: Program = read_program(lowered)
+        alive = live_bytes(program, scheduled, compilation.target)
+        return cls(weight_uses(program), alive)
+
+
+def _extent(extent: int, dense: Widths, steps: Mapping[int, tuple[int, int]]) -> Extent:
+    """An axis, from how much of it each group's step took away."""
+    slopes = tuple((group, lost // step) for group, (lost, step) in steps.items() if lost)
+    return Extent(extent - sum(slope * dense[group] for group, slope in slopes), slopes)
+
+
+def _affine(alive: int, dense: Widths, steps: Mapping[int, tuple[int, int]]) -> list[Product]:
+    """Bytes that grow with each group on its own."""
+    slopes = {group: math.ceil(lost / step) for group, (lost, step) in steps.items() if lost > 0}
+    rest = alive - sum(slope * dense[group] for group, slope in slopes.items())
+    varying = [Product(slope, (Extent(0, ((group, 1),)),)) for group, slope in slopes.items()]
+    return [_bytes(rest), *varying]
+
+
+def _bytes(count: float) -> Product:
+    return Product(int(count), ())
+
+
+def _undominated(counts: Sequence[Count]) -> list[Count]:
+    """Without those that are never the largest: another one is as large in every part."""
+    parts = [_parts(count) for count in counts]
+    return [
+        count
+        for index, count in enumerate(counts)
+        if not any(
+            _covers(other, parts[index]) and (other != parts[index] or position < index)
+            for position, other in enumerate(parts)
+            if position != index
+        )
+    ]
+
+
+def _parts(count: Count) -> dict[tuple[Extent, ...], int]:
+    found: dict[tuple[Extent, ...], int] = {}
+    for product in count.products:
+        found[product.extents] = found.get(product.extents, 0) + product.coefficient
+    return found
+
+
+def _covers(
+    larger: Mapping[tuple[Extent, ...], int], other: Mapping[tuple[Extent, ...], int]
+) -> bool:
+    return all(larger.get(key, 0) >= other.get(key, 0) for key in {*larger, *other})
