@@ -48,7 +48,7 @@ GENERIC_CPU = {"x86-avx2": "haswell"}
 """LLVM's CPU to compile for where the machine's own would be of a more capable class."""
 
 _KEPT = 2
-_MEASURED_AGAIN = 8
+_MEASURED_AGAIN = 24
 _TURNS = 3
 _NARROWINGS = 2
 _NARROWEST = 0.2
