@@ -38,7 +38,7 @@ def test_twice_the_calls_are_twice_the_instructions(tmp_path) -> None:
             once, often = (cost(ours, library, number=number) for number in (1, 1000))
     finally:
         board.close()
-    assert once == pytest.approx(often, abs=40)  # what reading the clock takes
+    assert once == pytest.approx(often, rel=1e-9)
 
 
 def test_a_cpu_that_is_not_emulated_is_refused_with_those_that_are() -> None:

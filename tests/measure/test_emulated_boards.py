@@ -61,6 +61,8 @@ def test_a_model_computes_the_same_and_its_cost_is_exact(measurer, tmp_path: Pat
     [[product]] = measurer.run_model(library, [inputs])
     np.testing.assert_allclose(product, inputs["left"] @ inputs["right"], rtol=1e-5, atol=1e-5)
     once, again = measurer.time_models([library, library], inputs)
+    [alone] = measurer.time_models([library], inputs)
+    assert alone.median == once.median
     assert once.unit == again.unit == "instructions"
     assert once.median == again.median == round(once.median)
     assert once.median > SIZE**3 / 4

@@ -1,9 +1,10 @@
 /* A QEMU plugin that makes the guest's clocks count instructions: one nanosecond for each.
  *
  * Counted is what the libraries execute whose path begins with the argument `counted`, and what
- * they have the C and math libraries do for them (a loop may become a call of memset). A process
- * that has loaded none of them keeps its clocks. For QEMU's user mode, 64-bit guests on 64-bit
- * hosts, and code that runs in one thread.
+ * they have the C and math libraries do for them (a loop may become a call of memset). What others
+ * have the C library do is not: the steps of malloc depend on what happened before. A process that
+ * has loaded none of them keeps its clocks. For QEMU's user mode, 64-bit guests on 64-bit hosts,
+ * and code that runs in one thread.
  *
  * Debian's QEMU comes without qemu-plugin.h; these are the declarations of plugin API 1 that are
  * used here.
@@ -21,8 +22,10 @@ struct qemu_plugin_insn;
 typedef struct qemu_info_t qemu_info_t;
 
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
+enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
 
 typedef void (*translation_callback)(qemu_plugin_id_t id, struct qemu_plugin_tb *block);
+typedef void (*execution_callback)(unsigned int cpu, void *data);
 typedef void (*syscall_callback)(qemu_plugin_id_t id, unsigned int cpu, int64_t number,
                                  uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5,
                                  uint64_t a6, uint64_t a7, uint64_t a8);
@@ -35,6 +38,9 @@ void qemu_plugin_register_vcpu_syscall_ret_cb(qemu_plugin_id_t id,
                                               syscall_return_callback callback);
 void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *block, enum qemu_plugin_op op,
                                               void *counter, uint64_t added);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block,
+                                          execution_callback callback,
+                                          enum qemu_plugin_cb_flags flags, void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *block);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *block, size_t index);
@@ -48,18 +54,20 @@ enum { OPENAT = 56, CLOSE = 57, CLOCK_GETTIME = 113, MUNMAP = 215, MMAP = 222 };
 
 enum { PROT_EXECUTE = 4, MOST_RANGES = 4096, MOST_FILES = 1024 };
 
-static const char *const libraries[] = {"/libc.so.6", "/libm.so.6"};
+enum owner { NOBODY, COUNTED, C_LIBRARY };
 
 struct range {
     uint64_t begin, end;
+    enum owner owner;
 };
 
 static char counted[4096];
 static struct range ranges[MOST_RANGES];
 static size_t range_count;
-static bool is_open[MOST_FILES]; /* counted files, by descriptor */
+static enum owner opened_for[MOST_FILES]; /* by descriptor */
 static bool is_active;           /* a library of `counted` was loaded */
 static uint64_t instructions;
+static uint64_t instructions_elsewhere; /* when code ran last that nobody counts */
 static uint64_t start_seconds;
 static ptrdiff_t guest_to_host;
 static uint64_t arguments[8]; /* of the system call that is under way */
@@ -68,14 +76,15 @@ static void *host(uint64_t guest_address) {
     return (void *)(uintptr_t)(guest_address + (uint64_t)guest_to_host);
 }
 
-static bool is_counted(uint64_t address) {
+static enum owner owner_of(uint64_t address) {
     for (size_t i = 0; i < range_count; ++i)
-        if (ranges[i].begin <= address && address < ranges[i].end) return true;
-    return false;
+        if (ranges[i].begin <= address && address < ranges[i].end) return ranges[i].owner;
+    return NOBODY;
 }
 
-static void add(uint64_t begin, uint64_t end) {
-    if (begin < end && range_count < MOST_RANGES) ranges[range_count++] = (struct range){begin, end};
+static void add(uint64_t begin, uint64_t end, enum owner owner) {
+    if (begin < end && range_count < MOST_RANGES)
+        ranges[range_count++] = (struct range){begin, end, owner};
 }
 
 /* What lies outside of [begin, end) stays. */
@@ -87,17 +96,27 @@ static void forget(uint64_t begin, uint64_t end) {
     for (size_t i = 0; i < count; ++i) {
         const struct range old = before[i];
         if (old.end <= begin || end <= old.begin) {
-            add(old.begin, old.end);
+            add(old.begin, old.end, old.owner);
         } else {
-            add(old.begin, begin);
-            add(end, old.end);
+            add(old.begin, begin, old.owner);
+            add(end, old.end, old.owner);
         }
     }
 }
 
-static void remember(uint64_t begin, uint64_t end) {
+static void remember(uint64_t begin, uint64_t end, enum owner owner) {
     forget(begin, end);
-    add(begin, end);
+    add(begin, end, owner);
+}
+
+static void run_c_library(unsigned int cpu, void *block_instructions) {
+    (void)cpu;
+    if (instructions != instructions_elsewhere) instructions += (uintptr_t)block_instructions;
+}
+
+static void run_elsewhere(unsigned int cpu, void *data) {
+    (void)cpu, (void)data;
+    instructions_elsewhere = instructions;
 }
 
 static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
@@ -105,9 +124,20 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
     struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(block, 0);
     guest_to_host = (char *)qemu_plugin_insn_haddr(first) -
                     (char *)(uintptr_t)qemu_plugin_insn_vaddr(first);
-    if (is_counted(qemu_plugin_tb_vaddr(block)))
+    const size_t count = qemu_plugin_tb_n_insns(block);
+    switch (owner_of(qemu_plugin_tb_vaddr(block))) {
+    case COUNTED:
         qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64, &instructions,
-                                                 qemu_plugin_tb_n_insns(block));
+                                                 count);
+        break;
+    case C_LIBRARY:
+        qemu_plugin_register_vcpu_tb_exec_cb(block, run_c_library, QEMU_PLUGIN_CB_NO_REGS,
+                                             (void *)(uintptr_t)count);
+        break;
+    case NOBODY:
+        qemu_plugin_register_vcpu_tb_exec_cb(block, run_elsewhere, QEMU_PLUGIN_CB_NO_REGS, NULL);
+        break;
+    }
 }
 
 static bool ends_with(const char *text, const char *ending) {
@@ -118,18 +148,20 @@ static bool ends_with(const char *text, const char *ending) {
 static void opened(int64_t file) {
     const char *path = host(arguments[1]);
     if (file < 0 || file >= MOST_FILES) return;
-    is_open[file] = counted[0] != 0 && strncmp(path, counted, strlen(counted)) == 0;
-    if (is_open[file] && ends_with(path, ".so")) is_active = true;
-    for (size_t i = 0; i < sizeof(libraries) / sizeof(*libraries); ++i)
-        if (ends_with(path, libraries[i])) is_open[file] = true;
+    const bool is_ours = counted[0] != 0 && strncmp(path, counted, strlen(counted)) == 0;
+    /* TVM's runtime has no use for the math library. */
+    opened_for[file] = is_ours || ends_with(path, "/libm.so.6") ? COUNTED
+                       : ends_with(path, "/libc.so.6")          ? C_LIBRARY
+                                                                : NOBODY;
+    if (is_ours && ends_with(path, ".so")) is_active = true;
 }
 
 static void mapped(int64_t address) {
     const uint64_t begin = (uint64_t)address, end = begin + arguments[1];
     const uint64_t file = arguments[4];
     if (address < 0 && address > -4096) return;
-    if ((arguments[2] & PROT_EXECUTE) && file < MOST_FILES && is_open[file])
-        remember(begin, end);
+    if ((arguments[2] & PROT_EXECUTE) && file < MOST_FILES && opened_for[file] != NOBODY)
+        remember(begin, end, opened_for[file]);
     else if (!(arguments[2] & PROT_EXECUTE))
         forget(begin, end); /* data, or something else where a library was */
 }
@@ -156,7 +188,7 @@ static void after_syscall(qemu_plugin_id_t id, unsigned int cpu, int64_t number,
         opened(result);
         break;
     case CLOSE:
-        if (arguments[0] < MOST_FILES) is_open[arguments[0]] = false;
+        if (arguments[0] < MOST_FILES) opened_for[arguments[0]] = NOBODY;
         break;
     case MMAP:
         mapped(result);
