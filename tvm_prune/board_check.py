@@ -39,6 +39,7 @@ class BoardCheck:
         board: its name.
         linker: what links for it; None is this machine's compiler.
         servers: number of its servers; None for this machine.
+        free: number of those that nobody used; likewise.
         facts: what a server's agent tells of the board; nothing where TVM's own server runs.
         cost: what a kernel costs there, in `unit`.
         unit: unit of the board's measurements.
@@ -47,6 +48,7 @@ class BoardCheck:
     board: str
     linker: str | None
     servers: int | None
+    free: int | None
     facts: Mapping[str, Any]
     cost: float
     unit: str
@@ -55,7 +57,7 @@ class BoardCheck:
         """For people."""
         lines = [f"{self.board} is ready", f"  linker     {self.linker or 'of this machine'}"]
         if self.servers is not None:
-            lines.append(f"  servers    {self.servers}")
+            lines.append(f"  servers    {self.servers}, {self.free} of them free")
         told = [f"  {name:<10} {value}" for name, value in self.facts.items()]
         if self.servers is not None and not told:
             told = ["  (TVM's own server tells nothing about the board)"]
@@ -81,7 +83,7 @@ def check_board(board: Board, tracker: str | None = None) -> BoardCheck:
     served = board.connection in SERVED
     measurer = MEASURERS[board.connection](board, None, tracker)
     try:
-        servers = count_servers(board, tracker) if served else None
+        servers, free = count_servers(board, tracker) if served else (None, None)
         facts = measurer.describe() if isinstance(measurer, RpcMeasurer) else {}
         check_facts(board, facts)
         [built] = measurer.build([_kernel(board.tvm_target())])
@@ -93,7 +95,7 @@ def check_board(board: Board, tracker: str | None = None) -> BoardCheck:
             f"The board '{board.name}' does not run a kernel that was built for it: {outcome.cause}"
         )
     return BoardCheck(
-        board.name, board.linker, servers, facts, outcome.median, outcome.unit
+        board.name, board.linker, servers, free, facts, outcome.median, outcome.unit
     )  # fmt: skip
 
 

@@ -62,11 +62,8 @@ def _linker_missing(board: Board) -> str:
 
 
 def _no_servers(board: Board, tracker: str | None) -> str:
-    return (
-        ""
-        if count_servers(board, tracker)
-        else f"no server with the key '{board.key}' is registered"
-    )
+    registered, _ = count_servers(board, tracker)
+    return "" if registered else f"no server with the key '{board.key}' is registered"
 
 
 def _compiler_missing(board: Board) -> str:

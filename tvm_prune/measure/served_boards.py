@@ -13,7 +13,7 @@ from tvm_prune.measure.clocks import CLOCKS
 from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.rpc import RpcMeasurer
 from tvm_prune.measure.servers import Finder
-from tvm_prune.measure.tracker import Server, find_tracker
+from tvm_prune.measure.tracker import Server, Tracker, find_tracker
 
 _SAME_ARCHITECTURE = {"amd64": "x86_64", "arm64": "aarch64"}
 _EMULATED_TIMEOUT = 120.0
@@ -108,17 +108,17 @@ def finder_of(board: Board, tracker: str | None = None) -> Finder:
     return find_tracker(tracker or board.tracker, str(board.key))
 
 
-def count_servers(board: Board, tracker: str | None = None) -> int:
-    """Number of servers that a board has, free or not.
+def count_servers(board: Board, tracker: str | None = None) -> tuple[int, int]:
+    """Number of servers that a board has, free or not, and of those that are free.
 
     Raises:
         BoardError: if there is no tracker's address, or QEMU is missing.
         MeasureError: if the tracker does not answer.
     """
     finder = finder_of(board, tracker)
-    if isinstance(finder, EmulatedServers):
-        return board.boards
-    return len(finder.servers())
+    if isinstance(finder, Tracker):
+        return len(finder.servers()), finder.free_servers()
+    return board.boards, board.boards
 
 
 def _check_linker(board: Board) -> None:

@@ -80,13 +80,17 @@ class Tracker:
         Raises:
             MeasureError: if the tracker does not answer.
         """
-        try:
-            with self._connect() as connection:
-                _, summary = _ask(connection, [base.TrackerCode.SUMMARY])
-        except OSError as error:
-            raise self._silent(error) from error
-        infos = [each for each in summary["server_info"] if each["key"] == f"server:{self.key}"]
-        return ["{}:{}".format(*info["addr"]) for info in infos]
+        infos = self._summary()["server_info"]
+        ours = [info for info in infos if info["key"] == f"server:{self.key}"]
+        return ["{}:{}".format(*info["addr"]) for info in ours]
+
+    def free_servers(self) -> int:
+        """Number of servers that have the key and that nobody uses.
+
+        Raises:
+            MeasureError: if the tracker does not answer.
+        """
+        return int(self._summary()["queue_info"].get(self.key, {}).get("free", 0))
 
     def request(self, patience: float) -> Server | None:
         """A server that nobody else uses, or None where none is free for `patience` seconds.
@@ -106,6 +110,13 @@ class Tracker:
             raise MeasureError(f"The tracker {self.name} refuses a request: {given}.")
         host, port, matchkey = given
         return Server(host, port, matchkey)
+
+    def _summary(self) -> Any:
+        try:
+            with self._connect() as connection:
+                return _ask(connection, [base.TrackerCode.SUMMARY])[1]
+        except OSError as error:
+            raise self._silent(error) from error
 
     def _connect(self) -> socket.socket:
         try:
