@@ -113,6 +113,7 @@ def test_an_unknown_board_names_the_nearest_and_all_others() -> None:
         ("repeats = 7", "repeat = 7", ["`measure.repeat`", *TABLES["measure"]]),
         ("flash = 1048576", 'flash = "1 MB"', ["`flash`", "str", "'1 MB'", "int"]),
         ("flash = 1048576", "flash = true", ["`flash`", "bool", "int"]),
+        ("repeats = 7", "cooldown = -1.0", ["`measure.cooldown` = -1", "negative"]),
         ("repeats = 7", "repeats = 7.5", ["`measure.repeats`", "float", "int"]),
         ('name = "mine"', "name = 5", ["`name`", "int", "str"]),
         ('description = "a board of my own"', "", ["lacks `description`"]),

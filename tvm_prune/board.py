@@ -56,7 +56,7 @@ TABLES: Mapping[str, Mapping[str, type]] = {
     "rpc": {"key": str, "tracker": str},
     "emulator": {"cpu": str, "boards": int},
     "toolchain": {"linker": str, "compiler": str, "flags": list},
-    "measure": {"clock": str, "repeats": int},
+    "measure": {"clock": str, "repeats": int, "cooldown": float},
     **microcontroller.TABLES,
 }
 """Keys of the tables of a board file, none of which must be given where the table is not."""
@@ -78,6 +78,7 @@ class Board:
         linker: compiler driver that links code for the board; this machine's by default.
         clock: unit of its measurements.
         repeats: measurements of one kernel, each long enough for the clock.
+        cooldown: seconds of rest before each of them, for boards that get hot.
         flash: bytes of flash, where that is a limit.
         ram: bytes of RAM, where that is a limit.
         emulated_cpu: what QEMU calls the processor, where the board is emulated.
@@ -102,6 +103,7 @@ class Board:
     linker: str | None = None
     clock: str = "seconds"
     repeats: int = 5
+    cooldown: float = 0.0
     flash: int | None = None
     ram: int | None = None
     emulated_cpu: str | None = None
@@ -230,6 +232,7 @@ def _read(path: Path) -> Board:
         linker=data.get("toolchain", {}).get("linker"),
         clock=measure.get("clock", CLOCKS[data["connection"]][0]),
         repeats=measure.get("repeats", 5),
+        cooldown=measure.get("cooldown", 0.0),
         flash=data.get("flash"),
         ram=data.get("ram"),
         emulated_cpu=emulator.get("cpu"),
@@ -250,6 +253,12 @@ def _check(path: Path, data: Mapping[str, Any]) -> None:
     check_choice(path, "connection", data["connection"], CONNECTIONS)
     check_connection(path, data)
     check_clock(path, data)
+    cooldown = data.get("measure", {}).get("cooldown", 0.0)
+    if cooldown < 0:
+        raise BoardError(
+            f"The board file {path} says `measure.cooldown` = {cooldown:g}; it must not "
+            "be negative."
+        )
     for table, key in (("measure", "repeats"), ("emulator", "boards")):
         number = data.get(table, {}).get(key, 1)
         if number < 1:

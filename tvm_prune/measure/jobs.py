@@ -110,6 +110,7 @@ def time_models(
     samples: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, number, taken in zip(calls, numbers, samples, strict=True):
+            time.sleep(repeats.cooldown)
             start = time.perf_counter()
             for _ in range(number):
                 call()

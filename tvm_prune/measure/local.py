@@ -79,7 +79,10 @@ class LocalMeasurer:
         self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15
     ) -> list[Measurement]:
         """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`."""
-        return measure_interleaved(libraries, inputs, rounds=rounds, threads=self._threads)
+        repeats = Repeats(cooldown=self._repeats.cooldown)
+        return measure_interleaved(
+            libraries, inputs, rounds=rounds, threads=self._threads, repeats=repeats
+        )
 
     def close(self) -> None:
         """Stop all processes and delete all artifacts."""
@@ -109,5 +112,7 @@ def open_this_machine(
 ) -> LocalMeasurer:
     """A measurer for a board that is this machine."""
     return LocalMeasurer(
-        board.tvm_target(), executor=executor, repeats=Repeats(samples=board.repeats)
+        board.tvm_target(),
+        executor=executor,
+        repeats=Repeats(samples=board.repeats, cooldown=board.cooldown),
     )

@@ -14,12 +14,14 @@ class Repeats:
         samples: repeats, each of which gives one sample.
         seconds: what one repeat should take at least; fast code is called many times.
         total_seconds: what all repeats should take at most; slow code is repeated less often.
+        cooldown: seconds of rest before each repeat.
         exact: whether one call tells the cost, as where instructions are counted.
     """
 
     samples: int = 5
     seconds: float = 0.005
     total_seconds: float = 0.4
+    cooldown: float = 0.0
     exact: bool = False
 
     def plan(self, seconds_per_call: float) -> tuple[int, int]:

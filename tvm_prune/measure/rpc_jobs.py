@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import gc
 import itertools
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -155,6 +156,7 @@ def _time_models(
         for _ in range(rounds):
             for step, (call, taken) in enumerate(zip(calls, samples, strict=True), start=1):
                 yield step
+                time.sleep(repeats.cooldown)
                 taken.append(call())
         return Told(samples, describe_server(session))
     except Exception as error:

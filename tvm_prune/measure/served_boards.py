@@ -92,7 +92,9 @@ def open_served_board(board: Board, executor: Executor | None, tracker: str | No
         linker=board.linker,
         executor=executor,
         run_timeout=_EMULATED_TIMEOUT if emulated else 20.0,
-        repeats=Repeats(samples=board.repeats, exact=CLOCKS[board.clock].exact),
+        repeats=Repeats(
+            samples=board.repeats, cooldown=board.cooldown, exact=CLOCKS[board.clock].exact
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,7 @@ def time_in_turns(
             if isinstance(taken, Failed) or turn >= kernel.samples:
                 continue
             yield kernel.position
+            time.sleep(repeats.cooldown)
             try:
                 taken.append(kernel.once())
             except Exception as error:
