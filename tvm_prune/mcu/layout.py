@@ -69,6 +69,11 @@ def laid_out(
     )
 
 
+def shared_spans(program: Program, places: Places) -> dict[Buffer, Span]:
+    """When each place in the arena is taken, by whichever buffers take it one after the other."""
+    return _merged(buffer_spans(program), _owners(program, places))
+
+
 def buffer_spans(program: Program) -> dict[Buffer, Span]:
     """When each buffer is alive: from the call that writes it to the last one that reads it.
 
