@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.board import Board
+from tvm_prune.board import Board, load_board
 from tvm_prune.budget import QUANTITIES, Budget, Budgets
 from tvm_prune.errors import BudgetError
 from tvm_prune.export import Bundle
@@ -63,6 +63,12 @@ def sweep(
         PruneError: any other error of this package, in one sentence each.
     """
     budgets = spread_budgets(start, end, points)
+    board = board if isinstance(board, Board) else load_board(board)
+    if board.clock != "seconds":
+        raise BudgetError(
+            f"A sweep compares milliseconds, but '{board.name}' measures {board.clock}; "
+            "prune to one budget at a time: `tvm-prune prune --latency 0.5x`."
+        )
     with started(
         model,
         board,
