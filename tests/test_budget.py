@@ -159,3 +159,39 @@ def test_a_time_is_no_budget_for_a_board_that_counts_instructions() -> None:
 def test_a_bare_number_is_in_the_unit_of_the_board() -> None:
     for unit in ("seconds", "instructions"):
         Budgets.parse(latency=0.008).check("a board", unit)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit", "shown"),
+    [
+        ("20M instructions", 20e6, "instructions", "20,000,000 instructions"),
+        ("1.5kcycles", 1500.0, "cycles", "1,500 cycles"),
+        ("300 cycles", 300.0, "cycles", "300 cycles"),
+        ("8 ms", 8e-3, "seconds", "8 ms"),
+    ],
+)
+def test_a_latency_knows_what_it_is_counted_in(
+    text: str, amount: float, unit: str, shown: str
+) -> None:
+    budget = Budget.parse("latency", text)
+    assert budget.amount == pytest.approx(amount)
+    assert (budget.unit, str(budget)) == (unit, shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("256KB", 262144), ("1 MB", 1048576), ("512", 512), ("100B", 100)]
+)
+@pytest.mark.parametrize("quantity", ["flash", "ram"])
+def test_memory_is_given_in_bytes(quantity: str, text: str, size: int) -> None:
+    assert Budget.parse(quantity, text).amount == size
+    with pytest.raises(BudgetError, match="KB"):
+        Budget.parse(quantity, "8ms")
+
+
+def test_a_latency_in_another_unit_than_the_boards_is_refused() -> None:
+    Budgets.parse(latency="0.5x").check("mine", "cycles", True)
+    Budgets.parse(latency="5k cycles", ram="4KB").check("mine", "cycles", True)
+    with pytest.raises(BudgetError, match="in cycles, but the board 'mine' measures in instr"):
+        Budgets.parse(latency="5k cycles").check("mine", "instructions", True)
+    with pytest.raises(BudgetError, match="ram needs a microcontroller"):
+        Budgets.parse(ram="4KB").check("mine", "seconds")

@@ -23,6 +23,7 @@ from tvm_prune.errors import BudgetError
 from tvm_prune.frontend import load_onnx
 from tvm_prune.mcu.project import read_project
 from tvm_prune.model import Model
+from tvm_prune.pareto import sweep
 from tvm_prune.result import PruneResult
 from tvm_prune.workflow import Run, prune, started
 
@@ -156,3 +157,8 @@ def test_budgets_that_make_no_sense_on_a_board_are_refused_at_once(
 ) -> None:
     with pytest.raises(BudgetError, match=said):
         prune(network(), board, calibration=images(4), **budgets)  # type: ignore[arg-type]
+
+
+def test_a_sweep_is_refused_where_nothing_is_told_in_seconds(tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="milliseconds, but 'mps2-an500' measures instructions"):
+        sweep(network(), BOARD, calibration=images(4), output=tmp_path / "out")

@@ -12,6 +12,7 @@ from tvm.tirx import PrimFunc
 
 from tvm_prune.errors import ExportError
 from tvm_prune.mcu.emit import header, source, weights_assembly, weights_image
+from tvm_prune.mcu.in_place import kernels_in_place, places_taken
 from tvm_prune.mcu.kernels import CODES, Kernels, compile_kernels
 from tvm_prune.mcu.layout import Layout, laid_out
 from tvm_prune.mcu.program import Buffer, Call, Program, read_program
@@ -91,8 +92,10 @@ def compile_c_model(
         PREFIX + kernel: _function(function, (scheduled or {}).get(kernel))
         for kernel, function in program.kernels.items()
     }
-    kernels = compile_kernels(functions, target, code)
-    layout = laid_out(program, _signatures(kernels), share=True)
+    places = places_taken(program)
+    in_place = frozenset(PREFIX + kernel for kernel in kernels_in_place(program, places))
+    kernels = compile_kernels(functions, target, code, in_place)
+    layout = laid_out(program, _signatures(kernels), share=True, places=places)
     return _written(program, layout, kernels, name, code, tuple(inputs), tuple(outputs))
 
 

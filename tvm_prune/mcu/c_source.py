@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import tvm
@@ -26,6 +27,7 @@ _INCLUDES = re.compile(r"^(?:#include .*|#define TVM_EXPORTS|void\* __tvm_ffi__.
 _LINKAGE = re.compile(r'^#ifdef __cplusplus\nextern "C"\n#endif\n', re.MULTILINE)
 _DECLARATION = re.compile(r"^TVM_DLL .*\);\n", re.MULTILINE)
 _COMMENT = re.compile(r"^// tvm target: .*\n", re.MULTILINE)
+_FUNCTION = re.compile(r"^void (\w+)\(.*$", re.MULTILINE)
 _POINTER = re.compile(r"\b(\w+)\* (\w+_pointer)\b")
 
 
@@ -48,20 +50,25 @@ def without_min_max(module: tvm.IRModule) -> tvm.IRModule:
     )
 
 
-def c_source(generated: str) -> str:
+def c_source(generated: str, separate: Collection[str]) -> str:
     """Readable C without TVM's headers.
-
-    Tensors never overlap, except where an output takes the place of an input that is read at the
-    same position only; ``restrict`` tells the compiler.
 
     Args:
         generated: text from ``target.build.c``.
+        separate: functions whose tensors never overlap, which ``restrict`` tells the compiler.
     """
     text = generated
     for pattern in (_COMMENT, _INCLUDES, _LINKAGE, _DECLARATION):
         text = pattern.sub("", text)
-    text = _POINTER.sub(r"\1 *restrict \2", text.replace("TVM_DLL ", ""))
+    text = _FUNCTION.sub(
+        lambda line: _restricted(line.group()) if line.group(1) in separate else line.group(),
+        text.replace("TVM_DLL ", ""),
+    )
     return _PRELUDE + _helpers() + text
+
+
+def _restricted(line: str) -> str:
+    return _POINTER.sub(r"\1 *restrict \2", line)
 
 
 def _helpers() -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from tvm.target import Target
 from tvm.tirx import PrimFunc
 
-from tvm_prune.mcu.layout import buffer_spans
+from tvm_prune.mcu.in_place import places_taken
+from tvm_prune.mcu.layout import shared_spans
 from tvm_prune.mcu.program import Constant, Program
 from tvm_prune.mcu.unpack import unpacked
 
@@ -54,7 +55,7 @@ def live_bytes(program: Program, scheduled: Mapping[str, Any], target: Target) -
         name: _function(function, scheduled.get(name)) for name, function in program.kernels.items()
     }
     _, signatures = unpacked(functions, target)
-    spans = buffer_spans(program).values()
+    spans = shared_spans(program, places_taken(program)).values()
     return tuple(
         sum(span.bytes for span in spans if span.first <= step <= span.last)
         + sum(workspace.bytes for workspace in signatures[call.kernel].workspaces)

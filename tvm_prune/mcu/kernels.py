@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from tvm.tirx import PrimFunc
 from tvm_prune.errors import ExportError
 from tvm_prune.mcu.c_source import c_source, without_min_max
 from tvm_prune.mcu.unpack import Signature, unpacked
+
+_NO_ALIAS = "tirx.noalias"
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,28 @@ class Kernels:
     signatures: Mapping[str, Signature]
 
 
-def compile_kernels(kernels: Mapping[str, PrimFunc], target: Target, code: str) -> Kernels:
+def compile_kernels(
+    kernels: Mapping[str, PrimFunc],
+    target: Target,
+    code: str,
+    in_place: Collection[str] = (),
+) -> Kernels:
     """Compile kernels to C functions.
 
     Args:
         kernels: PrimFuncs, scheduled or not, by the name that their functions shall have.
         target: LLVM target of the board.
         code: ``llvm`` for an object file, ``c`` for source.
+        in_place: kernels whose output may lie where an input does.
 
     Raises:
         ExportError: if a kernel does not compile for the target.
     """
-    return CODES[code](kernels, target)
+    separate = {
+        name: function.without_attr(_NO_ALIAS) if name in in_place else function
+        for name, function in kernels.items()
+    }
+    return CODES[code](separate, target)
 
 
 def _as_object(kernels: Mapping[str, PrimFunc], target: Target) -> Kernels:
@@ -60,7 +72,8 @@ def _as_c(kernels: Mapping[str, PrimFunc], target: Target) -> Kernels:
     portable = Target({"kind": "c"})
     module, signatures = unpacked(kernels, portable, vectorize=False)
     source = _built("target.build.c", without_min_max(module), portable).inspect_source()
-    return Kernels("kernels.c", c_source(source).encode(), signatures)
+    separate = [name for name, function in kernels.items() if _NO_ALIAS in function.attrs]
+    return Kernels("kernels.c", c_source(source, separate).encode(), signatures)
 
 
 def _built(generator: str, module: tvm.IRModule, target: Target) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tvm_prune.mcu.arena import Arena, Span, plan_arena
+from tvm_prune.mcu.in_place import Places
 from tvm_prune.mcu.program import Buffer, Constant, Program
 from tvm_prune.mcu.unpack import TENSOR_ALIGNMENT, Signature
 
@@ -29,17 +30,25 @@ class Layout:
     weights: int
 
 
-def laid_out(program: Program, signatures: Mapping[str, Signature], *, share: bool) -> Layout:
+def laid_out(
+    program: Program,
+    signatures: Mapping[str, Signature],
+    *,
+    share: bool,
+    places: Places | None = None,
+) -> Layout:
     """Place a program's memory.
 
     Args:
         program: the model.
         signatures: what each kernel takes, by its name.
         share: whether buffers that are never alive together may share bytes.
+        places: buffers that take the place of others.
     """
-    spans = buffer_spans(program) if share else _always(program)
+    owned = _owners(program, places or {})
+    spans = _merged(buffer_spans(program) if share else _always(program), owned)
     buffers = list(spans)
-    wanted = [spans[buffer] for buffer in buffers]
+    wanted = list(spans.values())
     owners = []
     for step, call in enumerate(program.calls):
         for workspace in signatures[call.kernel].workspaces:
@@ -50,13 +59,19 @@ def laid_out(program: Program, signatures: Mapping[str, Signature], *, share: bo
     for step, offset in zip(owners, arena.offsets[len(buffers) :], strict=True):
         workspaces[step].append(offset)
     constants, weights = _constants(program)
+    offsets = dict(zip(buffers, arena.offsets, strict=False))
     return Layout(
         arena,
-        dict(zip(buffers, arena.offsets, strict=False)),
+        {buffer: offsets[owner] for buffer, owner in owned.items()},
         tuple(map(tuple, workspaces)),
         constants,
         weights,
     )
+
+
+def shared_spans(program: Program, places: Places) -> dict[Buffer, Span]:
+    """When each place in the arena is taken, by whichever buffers take it one after the other."""
+    return _merged(buffer_spans(program), _owners(program, places))
 
 
 def buffer_spans(program: Program) -> dict[Buffer, Span]:
@@ -77,6 +92,28 @@ def buffer_spans(program: Program) -> dict[Buffer, Span]:
         if isinstance(argument, Buffer):
             last[argument] = end
     return {buffer: Span(buffer.bytes, first[buffer], last[buffer]) for buffer in first}
+
+
+def _owners(program: Program, places: Places) -> dict[Buffer, Buffer]:
+    """For every buffer the one whose place it has in the end, itself for most."""
+    owners: dict[Buffer, Buffer] = {buffer: buffer for buffer in program.inputs}
+    for call in program.calls:
+        for buffer in call.outputs:
+            owners[buffer] = owners[places[buffer]] if buffer in places else buffer
+    return owners
+
+
+def _merged(spans: Mapping[Buffer, Span], owners: Mapping[Buffer, Buffer]) -> dict[Buffer, Span]:
+    """One span for all buffers of one place."""
+    merged: dict[Buffer, Span] = {}
+    for buffer, span in spans.items():
+        known = merged.get(owners[buffer], span)
+        merged[owners[buffer]] = Span(
+            max(known.bytes, span.bytes),
+            min(known.first, span.first),
+            max(known.last, span.last),
+        )
+    return merged
 
 
 def _always(program: Program) -> dict[Buffer, Span]:

@@ -6,14 +6,15 @@ import tvm
 from tvm import IRModule, relax
 
 from tvm_prune.model import Model
+from tvm_prune.transform.fold_affine import FoldAffine
 from tvm_prune.transform.fold_constants import FoldConstants
 
 
 def inference_form(model: Model) -> IRModule:
     """Bind a model's parameters and fold everything that does not depend on its inputs.
 
-    Batch norms are folded into the convolutions before them (TVM's ``FoldBatchnormToConv2D``);
-    those that remain become a multiplication and an addition.
+    Batch norms, and whatever else scales or shifts channels by constants, are folded into the
+    convolution or dense layer before them; those that remain become element-wise operations.
     """
     passes = tvm.transform.Sequential(
         [
@@ -21,6 +22,7 @@ def inference_form(model: Model) -> IRModule:
             relax.transform.FoldBatchnormToConv2D(),
             relax.transform.DecomposeOpsForInference(),
             FoldConstants(),
+            FoldAffine(),
         ]
     )
     return passes(model.bound())
