@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "__init__ __main__",
         "cli",
-        "acquisition pareto retraining sparsifying",
+        "acquisition pareto retraining sparsifying depth",
         "pipeline workflow",
         "iteration",
         "deployment",

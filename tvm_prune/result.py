@@ -55,6 +55,7 @@ class PruneResult:
         tuning: what tuning did in this run.
         attempts: predicted and measured latency of every plan that was built.
         library: the compiled model as bytes.
+        dropped: blocks that the model went without before its channels were pruned.
     """
 
     model: Model
@@ -75,6 +76,7 @@ class PruneResult:
     tuning: TuningReport
     attempts: tuple[tuple[float, float], ...]
     library: bytes
+    dropped: tuple[str, ...] = ()
 
     @property
     def latency_ratio(self) -> float:
@@ -121,6 +123,7 @@ class PruneResult:
                 "kernels_reused": self.tuning.reused,
                 "failures": [vars(failure) for failure in self.tuning.failures],
             },
+            "dropped_blocks": list(self.dropped),
             "widths": [vars(width) for width in self.plan.widths],
         }  # fmt: skip
 

@@ -83,6 +83,11 @@ def sensitivity_curves(
     return curves
 
 
+def output_loss(dense: Sequence[Array], found: Sequence[Array]) -> float:
+    """How far outputs are from those of the dense model, in the unit of the curves."""
+    return _Judge(list(dense), None).loss([list(found)])
+
+
 def _sample_count(context: Context) -> int:
     """Batches that there is time for; on average half of the network is run for each width."""
     macs = multiply_accumulates(context.required_model.module)
