@@ -47,7 +47,8 @@ class PruneResult:
         accuracy: accuracy of the pruned model, likewise.
         dense_parameters: number of weights of the dense model.
         dense_macs: multiply-accumulates of one call of the dense model.
-        importance_kept: harmonic mean over the groups of the share of importance kept, 0..1.
+        importance_kept: harmonic mean over the groups of the share that is kept, 0..1: of the
+            importance, or of the output's signal where the planner went by sensitivity.
         gap: how much better the best possible choice of widths might be under the latency model,
             relative to the planner's objective.
         model_error: accuracy of the latency model on held-out widths.
