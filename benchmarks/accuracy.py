@@ -204,12 +204,13 @@ def _torch_side(criterion: str, is_global: bool) -> Callable[[Subject, float], P
 
 
 def rows_of(
-    subject: Subject, name: str, ratios: Sequence[float], epochs: int
+    subject: Subject, name: str, ratios: Sequence[float], epochs: int, chosen: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Every side at every ratio, failures included."""
+    """The chosen sides at every ratio, failures included."""
     dense = share_correct(subject.network, subject.data.test)
     for ratio in ratios:
-        for side, prune in sides().items():
+        for side in chosen:
+            prune = sides()[side]
             row = {"architecture": name, "seed": subject.seed, "ratio": ratio, "side": side,
                    "dense_accuracy": dense}  # fmt: skip
             try:
@@ -278,6 +279,8 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES))
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.75, 0.5, 0.33])
+    parser.add_argument("--sides", nargs="+", choices=list(sides()), default=list(sides()))
+    parser.add_argument("--samples", type=int, default=Settings().samples)
     parser.add_argument("--train-epochs", type=int, default=8)
     parser.add_argument("--finetune-epochs", type=int, default=2)
     parser.add_argument("--trials", type=int, default=Settings().trials)
@@ -290,14 +293,18 @@ def main() -> None:
             data = Data(seed)
             folder = options.cache / "benchmark-networks"
             network = trained(name, seed, options.train_epochs, data, folder)
-            settings = Settings(trials=options.trials, seed=seed, cache=options.cache)
+            settings = Settings(
+                trials=options.trials, samples=options.samples, seed=seed, cache=options.cache
+            )
             model = load(network, example=(torch.from_numpy(data.test.images[:1]),))
             with started(
                 model, "host", calibration=data.calibration, settings=settings,
                 progress=ConsoleProgress(),
             ) as run:  # fmt: skip
                 subject = Subject(network, data, run, seed)
-                for row in rows_of(subject, name, options.ratios, options.finetune_epochs):
+                for row in rows_of(
+                    subject, name, options.ratios, options.finetune_epochs, options.sides
+                ):
                     rows.append(row)
                     write_results("accuracy", figures_of(rows), rows, options.results)
     _show(rows)

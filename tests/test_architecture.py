@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "__init__ __main__",
         "cli",
-        "acquisition board_commands pareto retraining sparsifying",
+        "acquisition board_commands pareto retraining sparsifying depth",
         "pipeline workflow",
         "iteration",
         "deployment installation",

@@ -204,3 +204,19 @@ def test_channels_that_a_grouped_convolution_reads_are_filled_in_within_its_grou
     assert curve.loss[3] < 1e-3 * curve.loss[1]
     cheapest = int(np.argmin(scores[group.index]))
     assert pairs[cheapest] in ({1, 5}, {2, 6})
+
+
+def test_a_group_of_which_one_unit_is_left_keeps_that_unit(model: Model) -> None:
+    channels = find_channels(model.module)
+    widths = tuple(group.width for group in channels.groups)
+    scores = [np.arange(width, dtype=float) for width in widths]
+    compilation = Compilation(model, channels, scores, tuple((1, w) for w in widths), None)
+    index = next(group.index for group in channels.groups if group.name == "inner")
+    chosen = tuple(1 if i == index else width for i, width in enumerate(widths))
+    plan = compilation.plan(chosen)
+    left = pruned_model(model, plan)
+    groups = find_channels(left.module)
+    scoring = score(left, groups, images(8), Settings(criterion="l2", objective="importance"))
+    again = narrowed(compilation, plan, groups, scoring)
+    assert again.limits[index] == (1, 1)
+    assert again.plan(chosen).kept["inner"][0] == plan.kept["inner"][0] == (widths[index] - 1,)

@@ -39,6 +39,14 @@ def accuracy_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def depth_options(parser: argparse.ArgumentParser) -> None:
+    """How many whole blocks may go."""
+    parser.add_argument(
+        "--depth", type=positive, metavar="N",
+        help="also try the model without its N most dispensable residual blocks, one by one",
+    )  # fmt: skip
+
+
 def threshold_options(parser: argparse.ArgumentParser) -> None:
     """Which weights become zero, the data to judge that by, and the output."""
     which = parser.add_mutually_exclusive_group(required=True)

@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.accuracy_arguments import accuracy_options, threshold_options
+from tvm_prune.accuracy_arguments import (
+    accuracy_options,
+    depth_options,
+    threshold_options,
+)
 from tvm_prune.budget import QUANTITIES
 from tvm_prune.errors import DataError, ModelError
 from tvm_prune.importance import CRITERIA
@@ -53,6 +57,7 @@ def model_options(parser: argparse.ArgumentParser) -> None:
 def prune_options(parser: argparse.ArgumentParser) -> None:
     """What a run takes, and the budgets."""
     session_options(parser)
+    depth_options(parser)
     for name, quantity in QUANTITIES.items():
         parser.add_argument(
             f"--{name}", metavar="BUDGET", help=f"{quantity.noun}, at most: {quantity.examples}"

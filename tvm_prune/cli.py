@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from tvm_prune.board_commands import (
 )
 from tvm_prune.channels import find_channels
 from tvm_prune.console import ConsoleProgress, show_logs
+from tvm_prune.depth import prune_depth
 from tvm_prune.errors import PruneError
 from tvm_prune.export import read_bundle
 from tvm_prune.firmware_build import write_project
@@ -172,7 +174,8 @@ def _data(options: argparse.Namespace) -> dict[str, Any]:
 
 def _prune(options: argparse.Namespace) -> tuple[str, Any]:
     output = writable(Path(options.output))
-    result = prune(
+    run = prune if options.depth is None else partial(prune_depth, most_blocks=options.depth)
+    result = run(
         _model(options),
         options.board,
         latency=options.latency,

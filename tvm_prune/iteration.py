@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,12 +72,15 @@ class Journey:
                     name: dense[name] + share * (bound - dense[name])
                     for name, bound in final.items()
                 }
+                is_last = index == settings.steps
+                if is_last and settings.max_accuracy_drop is None:
+                    break
                 widths = self.search.predicted_widths(bounds)
                 plan, model = recovered(self.search, widths, self.calibration)
                 if not self._is_good(model):
                     return self._rolled_back(reached, index)
                 reached = Budgets(tuple(Budget(name, bound) for name, bound in bounds.items()))
-                if index < settings.steps:
+                if not is_last:
                     self._score_again(plan, model)
                 step.update(index, f"widths {list(widths)}")
         return budgets
@@ -132,8 +136,11 @@ class Journey:
         allowed = self.search.settings.max_accuracy_drop
         if allowed is None or self.evaluation is None:
             return True
-        dense = share_correct(self.search.compilation.model, self.evaluation)
-        return dense - share_correct(model, self.evaluation) <= allowed + _ROUNDING
+        return self._dense_accuracy - share_correct(model, self.evaluation) <= allowed + _ROUNDING
+
+    @cached_property
+    def _dense_accuracy(self) -> float:
+        return share_correct(self.search.compilation.model, self.evaluation or {})
 
     def _score_again(self, plan: PruningPlan, model: Model) -> None:
         """Let the search go by the scores of what is left, and remove no less from now on."""
@@ -228,11 +235,11 @@ def narrowed(
 
     Returns:
         The same with those scores for the units that are left, zero for the others, and no group
-        wider than it is now.
+        wider than it is now. A group of one unit that is left is none any more, and stays.
     """
     groups = compilation.channels.groups
-    scores = [np.zeros(group.width) for group in groups]
-    limits = [(low, min(high, low)) for low, high in compilation.limits]
+    scores = [_kept(group, plan) for group in groups]
+    limits = [(int(score.sum()), int(score.sum())) for score in scores]
     shares = [np.ones(group.width + 1) for group in groups]
     for group in left.groups:
         index, units = _ancestor(groups, plan, group)
@@ -247,6 +254,16 @@ def narrowed(
         limits=tuple(limits),
         shares=shares if scoring.shares else (),
     )
+
+
+def _kept(group: ChannelGroup, plan: PruningPlan) -> NDArray[np.float64]:
+    """One for every unit of a group that a plan keeps, zero for the others."""
+    entry = group.slices[0]
+    indices = plan.kept.get(entry.parameter, {}).get(entry.axis)
+    stays = entry.positions if indices is None else np.array(indices)
+    kept = np.zeros(group.width)
+    kept[entry.units[np.isin(entry.positions, stays)]] = 1.0
+    return kept
 
 
 def _ancestor(

@@ -46,7 +46,8 @@ class PruneResult:
         accuracy: accuracy of the pruned model, likewise.
         dense_parameters: number of weights of the dense model.
         dense_macs: multiply-accumulates of one call of the dense model.
-        importance_kept: harmonic mean over the groups of the share of importance kept, 0..1.
+        importance_kept: harmonic mean over the groups of the share that is kept, 0..1: of the
+            importance, or of the output's signal where the planner went by sensitivity.
         gap: how much better the best possible choice of widths might be under the latency model,
             relative to the planner's objective.
         model_error: accuracy of the latency model on held-out widths.
@@ -55,6 +56,7 @@ class PruneResult:
         attempts: predicted and measured latency of every plan that was built.
         library: the compiled model as bytes.
         project: files of the C project that it was built from, where it is firmware.
+        dropped: blocks that the model went without before its channels were pruned.
     """
 
     model: Model
@@ -76,6 +78,7 @@ class PruneResult:
     attempts: tuple[tuple[float, float], ...]
     library: bytes
     project: Mapping[str, bytes] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
 
     @property
     def latency_ratio(self) -> float:
@@ -122,6 +125,7 @@ class PruneResult:
                 "kernels_reused": self.tuning.reused,
                 "failures": [vars(failure) for failure in self.tuning.failures],
             },
+            "dropped_blocks": list(self.dropped),
             "widths": [vars(width) for width in self.plan.widths],
         }  # fmt: skip
 

@@ -17,6 +17,7 @@ from tvm_prune.errors import PruneError
 from tvm_prune.frontend import load_onnx
 from tvm_prune.importance import Context, Thresholds, raw_scores
 from tvm_prune.importance.gradients import gradients
+from tvm_prune.importance.predictions import log_chances
 from tvm_prune.importance.relax_gradients import RelaxGradients
 from tvm_prune.importance.torch_graph import TorchGraph
 from tvm_prune.model import Model
@@ -289,3 +290,18 @@ def test_many_units_go_in_much_the_same_order_a_few_at_a_time(
     twins = {(unit % 30 if unit >= 30 else unit) for unit in np.argsort(few)[:10].tolist()}
     assert len(twins) == 10, "of two copies one stays"
     assert np.corrcoef(np.argsort(np.argsort(few)), np.argsort(np.argsort(exact)))[0, 1] > 0.95
+
+
+def test_a_softmax_at_the_end_changes_no_gradient_and_no_curve(model: Model) -> None:
+    ended = load_onnx(onnx_model(CLASSIFIER.replace("y = Gemm", "z = Gemm") + "y = Softmax(z)",
+                                 weights()))  # fmt: skip
+    data = samples(12)
+    for criterion in ("taylor", "fisher"):
+        plain, with_softmax = (
+            raw_scores(context(each, data), criterion) for each in (model, ended)
+        )
+        for one, other in zip(plain, with_softmax, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-7)
+    logits = np.random.default_rng(0).standard_normal((4, 3))
+    chances = np.exp(log_chances(logits))
+    np.testing.assert_allclose(log_chances(chances), log_chances(logits))

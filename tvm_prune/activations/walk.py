@@ -52,23 +52,33 @@ class Walk:
         """
         names = self.graph.live(position)
         held = set(self.checkpoint[0])
-        if set(names) <= held:
+        if held == set(names):
+            return
+        if set(names) < held:
             self.checkpoint = [{n: batch[n] for n in names} for batch in self.checkpoint]
         elif all(map(self.graph.knows, names)) and self._size(names) <= self.memory:
             self.checkpoint = list(self.stream(names, values))
 
-    def stream(self, names: Sequence[str], values: Mapping[str, Array]) -> Iterator[Batch]:
+    @property
+    def is_at_inputs(self) -> bool:
+        """Whether everything is still computed from the inputs."""
+        return self.checkpoint is self.batches
+
+    def stream(
+        self, names: Sequence[str], values: Mapping[str, Array], stride: int = 1
+    ) -> Iterator[Batch]:
         """Some tensors of the model, batch after batch.
 
         Args:
             names: tensors that are computed after the walk's position, or live there.
             values: parameters in place of the model's own.
+            stride: one of so many batches is looked at.
         """
         held = list(self.checkpoint[0])
         computed = [name for name in names if name not in held]
         session = self.graph.session(computed, held, values) if computed else None
         inputs = [value.name for value in session.get_inputs()] if session else []
-        for batch in self.checkpoint:
+        for batch in self.checkpoint[::stride]:
             outputs = session.run(computed, {n: batch[n] for n in inputs}) if session else []
             made = dict(zip(computed, outputs, strict=True))
             yield {name: made[name] if name in made else batch[name] for name in names}

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-import scipy.special
 from numpy.typing import NDArray
 
 from tvm_prune.activations import Graph, Walk
 from tvm_prune.errors import PruneError
 from tvm_prune.importance.context import LABEL, Context
+from tvm_prune.importance.predictions import are_chances, is_prediction, log_chances
 from tvm_prune.model import Array
 
 SAMPLES = 512
@@ -75,10 +75,15 @@ def _labels(context: Context, index: int, size: int) -> NDArray[np.int64] | None
 
 def _seed(output: Array, labels: NDArray[np.int64] | None, generator: np.random.Generator) -> Array:
     """Gradient of the loss with respect to an output."""
-    if output.ndim != 2 or output.shape[1] < 2:
+    if not is_prediction(output):
         return np.asarray(generator.standard_normal(output.shape), dtype=output.dtype)
-    chances = scipy.special.softmax(output.astype(np.float64), axis=1)
+    chances = np.exp(log_chances(output))
     if labels is None:
         labels = np.array([generator.choice(len(row), p=row / row.sum()) for row in chances])
-    chances[np.arange(len(chances)), labels] -= 1.0
+    rows = np.arange(len(chances))
+    if are_chances(output):
+        slope = np.zeros_like(chances)
+        slope[rows, labels] = -1.0 / chances[rows, labels]
+        return slope.astype(output.dtype)
+    chances[rows, labels] -= 1.0
     return chances.astype(output.dtype)

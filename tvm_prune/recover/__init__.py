@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tvm_prune.recover.reconstruct import reconstruct
+from tvm_prune.recover.reconstruct import imitate, reconstruct
 
-__all__ = ["reconstruct"]
+__all__ = ["imitate", "reconstruct"]

@@ -35,7 +35,7 @@ from tvm_prune.plan import PruningPlan
 from tvm_prune.recover.joins import Join, find_join
 from tvm_prune.recover.moments import Correction, Moments, best_correction
 from tvm_prune.to_onnx import to_onnx
-from tvm_prune.transform import prune_parameters, pruned_model
+from tvm_prune.transform import pruned_model
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ ROWS_PER_INPUT = 8
 """The same for each input of a layer, where it has many."""
 MOST_INPUTS = 8_192
 """Layers with more inputs keep their weights; only their bias is corrected."""
+MOST_FROM_INPUTS = 256
+"""Batches that a layer is fitted to while everything before it is computed again."""
 FIT_SHARE = 0.8
 
 
@@ -62,9 +64,35 @@ def reconstruct(
         calibration: unlabelled samples stacked along the first axis, by input name.
         seed: seed of the choice of output positions.
     """
-    plain = prune_parameters(model.parameters, plan)
+    return _refitted(model, pruned_model(model, plan), plan, calibration, seed, set(plan.kept))
+
+
+def imitate(
+    teacher: Model, student: Model, calibration: Mapping[str, Array], seed: int = 0
+) -> dict[str, Array]:
+    """Parameter values of a model that lacks some layers of another, refitted to the other.
+
+    Every layer that both have is refitted to what it computes in the teacher. The result is never
+    worse than the values that the student has, as for :func:`reconstruct`.
+
+    Args:
+        teacher: the whole model.
+        student: the same without some of its layers; its parameters have the same shapes.
+        calibration: unlabelled samples stacked along the first axis, by input name.
+        seed: seed of the choice of output positions.
+    """
+    everything = PruningPlan(kept={}, shapes={})
+    return _refitted(teacher, student, everything, calibration, seed, set(student.parameters))
+
+
+def _refitted(
+    model: Model, smaller: Model, plan: PruningPlan, calibration: Mapping[str, Array], seed: int,
+    names: set[str],
+) -> dict[str, Array]:  # fmt: skip
+    """Parameters of the smaller model, the named weights refitted to the other model."""
+    plain = dict(smaller.parameters)
     try:
-        dense, pruned = Graph(to_onnx(model)), Graph(to_onnx(pruned_model(model, plan)))
+        dense, pruned = Graph(to_onnx(model)), Graph(to_onnx(smaller))
     except ExportError as error:
         logger.warning("the weights stay as they are: %s", error)
         return plain
@@ -73,7 +101,7 @@ def reconstruct(
     recovered = dict(plain)
     recovery = Recovery(plan, Walk(dense, batches), Walk(pruned, batches), recovered, fitting, seed)
     for layer in find_layers(dense.model):
-        if layer.weight in plan.kept:
+        if layer.weight in names and layer.node.output[0] in pruned.made_at:
             recovery.refit(layer)
     before, after = (
         output_error(dense, pruned, values, batches[fitting:]) for values in (plain, recovered)
@@ -124,13 +152,17 @@ class Recovery:
 
     def _accumulate(self, layer: Layer, blocks: Blocks, fit: Moments, held_out: Moments) -> None:
         join = find_join(self.dense.graph, layer)
+        if join and join.other not in self.pruned.graph.made_at:
+            join = None
         others = [join.other] if join else []
         generator = np.random.default_rng(self.seed)
         wanted = max(ROWS, ROWS_PER_INPUT * fit.x.shape[1])
-        samples = sum(len(next(iter(batch.values()))) for batch in self.dense.batches)
+        stride = self._stride()
+        batches = self.dense.batches[::stride]
+        samples = sum(len(next(iter(batch.values()))) for batch in batches)
         streams = zip(
-            self.dense.stream([layer.output, *others], {}),
-            self.pruned.stream([layer.data, *others], self.values),
+            self.dense.stream([layer.output, *others], {}, stride),
+            self.pruned.stream([layer.data, *others], self.values, stride),
             strict=True,
         )
         for index, (dense, pruned) in enumerate(streams):
@@ -141,9 +173,17 @@ class Recovery:
             lacking = target - self._offset(layer, target.shape[1])
             if join:
                 lacking = lacking + self._missing_beside(layer, join, dense, pruned, cells)
-            moments = fit if index < self.fitting else held_out
+            moments = fit if index * stride < self.fitting else held_out
             split, residual = blocks.rows(inputs, lacking)
             moments.add(split[..., : fit.x.shape[1]], residual)
+
+    def _stride(self) -> int:
+        """Layers whose input is computed from the model's inputs get fewer samples.
+
+        They stand at the beginning, where every sample has many positions.
+        """
+        is_late = not (self.dense.is_at_inputs or self.pruned.is_at_inputs)
+        return 1 if is_late else -(-len(self.dense.batches) // MOST_FROM_INPUTS)
 
     def _missing_beside(
         self, layer: Layer, join: Join, dense: Mapping[str, Array], pruned: Mapping[str, Array],
@@ -158,7 +198,8 @@ class Recovery:
         """Output channels of the dense layer that the pruned one has."""
         axis = layer.axes[0]
         every = range(self.dense.graph.shape(layer.weight)[axis])
-        return np.asarray(self.plan.kept[layer.weight].get(axis, every), dtype=np.int64)
+        kept = self.plan.kept.get(layer.weight, {})
+        return np.asarray(kept.get(axis, every), dtype=np.int64)
 
     def _offset(self, layer: Layer, outputs: int) -> Array:
         """What the layer itself adds; a batch norm's mean is not part of the layer's output."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvm_prune.report.tables import text_table
@@ -27,6 +27,7 @@ def report_text(result: Mapping[str, Any]) -> str:
         text_table(("", "dense", "pruned", "ratio"), _comparison(result)),
         f"Predicted {predicted} for the chosen plan, measured {measured}; "
         f"plans built: {len(latency['attempts'])}.",
+        *_dropped(result.get("dropped_blocks", [])),
         _planner(result["planner"]["gap_percent"]),
         _model_error(error),
         f"Output equals {result['verification']['reference']} within "
@@ -70,6 +71,10 @@ def _comparison(result: Mapping[str, Any]) -> list[tuple[object, ...]]:
 def _count_row(title: str, count: Mapping[str, int]) -> tuple[str, ...]:
     ratio = f"{count['pruned'] / count['dense']:.3f}" if count["dense"] else ""
     return title, f"{count['dense']:,}", f"{count['pruned']:,}", ratio
+
+
+def _dropped(blocks: Sequence[str]) -> list[str]:
+    return [f"Blocks that went as a whole: {', '.join(blocks)}."] if blocks else []
 
 
 def _planner(gap: float) -> str:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.special
 from numpy.typing import NDArray
 
 from tvm_prune.activations import Graph, Walk
 from tvm_prune.channels import Limits, keep_best
 from tvm_prune.importance import LABEL, Context, input_moments
+from tvm_prune.importance.predictions import is_prediction, log_chances
 from tvm_prune.model import Array
 from tvm_prune.operations import multiply_accumulates
 from tvm_prune.sensitivity.mixing import Mixer, with_mixers
@@ -81,6 +81,11 @@ def sensitivity_curves(
         curves[index] = _curve(walk, mixers[index], scores[index], limits[index], judge)
         on_group(done)
     return curves
+
+
+def output_loss(dense: Sequence[Array], found: Sequence[Array]) -> float:
+    """How far outputs are from those of the dense model, in the unit of the curves."""
+    return _Judge(list(dense), None).loss([list(found)])
 
 
 def _sample_count(context: Context) -> int:
@@ -155,14 +160,13 @@ class _Judge:
         return sum(self._one(*pair) for pair in zip(self.outputs, found, strict=True))
 
     def _one(self, dense: Array, found: Array) -> float:
-        if dense.ndim == 2 and dense.shape[1] > 1:
-            return self._divergence(dense.astype(np.float64), found.astype(np.float64))
+        if is_prediction(dense):
+            return self._divergence(log_chances(dense), log_chances(found))
         spread = float(dense.var()) + 1e-12
         return float(((dense - found) ** 2).mean()) / spread
 
-    def _divergence(self, dense: NDArray[np.float64], found: NDArray[np.float64]) -> float:
+    def _divergence(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
         """Mean KL divergence, or increase of the cross-entropy where there are labels."""
-        before, after = (scipy.special.log_softmax(logits, axis=1) for logits in (dense, found))
         if self.labels is not None:
             rows = np.arange(len(self.labels))
             return float((before - after)[rows, self.labels].mean())
