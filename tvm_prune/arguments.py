@@ -107,7 +107,8 @@ def session_options(parser: argparse.ArgumentParser) -> None:
         "--eval", metavar="NPZ", help="labelled samples (array 'label') to tell the accuracy"
     )
     parser.add_argument(
-        "--importance", default=defaults.criterion, choices=list(CRITERIA), metavar="CRITERION",
+        "--importance", dest="criterion", default=defaults.criterion, choices=list(CRITERIA),
+        metavar="CRITERION",
         help=f"which units matter: {', '.join(CRITERIA)} (default {defaults.criterion})",
     )  # fmt: skip
     accuracy_options(parser)
@@ -116,7 +117,7 @@ def session_options(parser: argparse.ArgumentParser) -> None:
         help=f"pruned models to sample for the latency model (default {defaults.samples})",
     )  # fmt: skip
     parser.add_argument(
-        "--no-recover", action="store_true",
+        "--no-recover", dest="recover", action="store_false",
         help="keep the weights as they are instead of reconstructing them from calibration data",
     )  # fmt: skip
     board_options(parser)

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,40 +129,13 @@ def _model(options: argparse.Namespace) -> Model:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    return replace(
-        Settings(),
-        criterion=options.importance,
-        threshold=options.threshold,
-        relative_threshold=options.relative_threshold,
-        objective=options.objective,
-        max_accuracy_drop=options.max_accuracy_drop,
-        steps=options.steps,
-        schedule=options.schedule,
-        keep=tuple(options.keep),
-        max_sparsity=options.max_sparsity,
-        attention=options.attention,
-        trials=options.trials,
-        samples=options.samples,
-        seed=options.seed,
-        recover=not options.no_recover,
-        cache=options.cache,
-        executor=options.executor,
-        tracker=options.tracker,
-    )
-
-
-def _board_settings(options: argparse.Namespace) -> Settings:
-    """Settings of commands that deliver no plan."""
-    return Settings(
-        keep=tuple(options.keep),
-        max_sparsity=options.max_sparsity,
-        attention=options.attention,
-        trials=options.trials,
-        seed=options.seed,
-        cache=options.cache,
-        executor=options.executor,
-        tracker=options.tracker,
-    )
+    """The settings that a command has options for, by the same names; defaults for the others."""
+    given = {
+        field.name: getattr(options, field.name)
+        for field in fields(Settings)
+        if hasattr(options, field.name)
+    }
+    return Settings(**given | {"keep": tuple(options.keep)})
 
 
 def _data(options: argparse.Namespace) -> dict[str, Any]:
@@ -213,7 +186,7 @@ def _measure(options: argparse.Namespace) -> tuple[str, Any]:
         options.board,
         measurements=options.measurements,
         minutes=options.minutes,
-        settings=_board_settings(options),
+        settings=_settings(options),
         progress=ConsoleProgress(),
     )
     return result.report(), result.to_json()
@@ -228,7 +201,7 @@ def _weights(options: argparse.Namespace) -> tuple[str, Any]:
         options.board,
         threshold=WeightThreshold(kind, getattr(options, kind)),
         evaluation=arrays(options.eval) if options.eval else None,
-        settings=_board_settings(options),
+        settings=_settings(options),
         progress=ConsoleProgress(),
     )
     result.save(output)
