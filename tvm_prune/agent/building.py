@@ -61,7 +61,7 @@ def build_agent(architecture: str, output: Path, cache: Path | None = None) -> P
     """
     built = cached_agent(architecture, cache)
     output.mkdir(parents=True, exist_ok=True)
-    for path in built.parent.iterdir():
+    for path in [*built.parent.iterdir(), SOURCES / _UNIT]:
         shutil.copy2(path, output / path.name)
     return output / AGENT
 
@@ -100,8 +100,8 @@ def _build(architecture: Architecture, runtime: Path, folder: Path) -> None:
              "-Wl,-rpath,$ORIGIN", "-ldl", "-lpthread"],
             purpose,
         )  # fmt: skip
-        for path in [*(libraries / name for name in LIBRARIES), SOURCES / _UNIT]:
-            shutil.copy2(path, made / path.name)
+        for name in LIBRARIES:
+            shutil.copy2(libraries / name, made / name)
         try:
             made.rename(folder)
         except OSError:  # somebody else was faster
@@ -111,6 +111,6 @@ def _build(architecture: Architecture, runtime: Path, folder: Path) -> None:
 
 def _source_key() -> str:
     digest = hashlib.sha256()
-    for path in sorted(SOURCES.iterdir()):
+    for path in sorted([*SOURCES.glob("*.cc"), *SOURCES.glob("*.h")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
