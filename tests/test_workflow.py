@@ -291,7 +291,7 @@ def test_a_second_run_measures_nothing_again(first: Run, second: Run) -> None:
 
 def test_without_labelled_data_there_is_no_accuracy(second: Run) -> None:
     assert second.result.accuracy is None
-    assert second.bundle.manifest["accuracy"] == {"dense": None, "pruned": None}
+    assert second.bundle.manifest["accuracy"]["pruned"] is None
 
 
 @pytest.mark.parametrize("budget", ["10s", "1x"])

@@ -123,6 +123,11 @@ class Board:
         """Whether models become firmware for it, not libraries."""
         return self.folder is not None
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether thousands of samples would take it hours."""
+        return self.is_microcontroller or self.emulated_cpu is not None
+
     def tvm_target(self) -> Any:
         """The TVM target.
 

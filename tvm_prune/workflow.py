@@ -264,7 +264,7 @@ class Run:
         if self.evaluation is None:
             return None
         session = self.search.session
-        if session.board.is_microcontroller or session.board.emulated_cpu is not None:
+        if session.board.is_slow:
             return reference_accuracy(model, self.evaluation)
         return accuracy(library, model.inputs, self.evaluation, session.measurer)
 

@@ -113,7 +113,13 @@ def test_without_labelled_data_the_report_has_no_accuracy(result: PruneResult) -
     unlabelled = replace(result, dense_accuracy=None, accuracy=None)
     assert "accuracy" in result.report()
     assert "accuracy" not in unlabelled.report()
-    assert strict_json(unlabelled.to_json())["accuracy"] == {"dense": None, "pruned": None}
+    assert strict_json(unlabelled.to_json())["accuracy"]["pruned"] is None
+
+
+def test_who_told_the_accuracy_is_said(result: PruneResult) -> None:
+    emulated = replace(result, board=replace(result.board, emulated_cpu="cortex-a72"))
+    assert "accuracy (told by the board)" in result.report()
+    assert "accuracy (told by ONNX Runtime)" in emulated.report()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def test_the_json_form_is_json_and_holds_every_figure(result: PruneResult) -> No
         "predicted": 3.456e-3,
         "attempts": [[3.4e-3, 4.1e-3], [3.456e-3, 4.0e-3]],
     }
-    assert data["accuracy"] == {"dense": 0.9123, "pruned": 0.9045}
+    assert data["accuracy"] == {"dense": 0.9123, "pruned": 0.9045, "told_by": "the board"}
     assert data["parameters"] == {"dense": 123_456, "pruned": 30}
     assert data["macs"] == {"dense": 7_654_321, "pruned": (6 * 3 + 2 * 6) * 64}
     assert data["planner"] == {"gap_percent": pytest.approx(1.23)}
