@@ -144,6 +144,8 @@ def test_a_board_is_started_and_registers_and_is_found_and_checked(
             command("board", "start", QEMU, "--cpu", "cortex-a53", "--tracker",
                     tracked.tracker.name),
             env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # A shell that starts tests in the background has SIGINT ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         try:
             tracked.wait_for(1)

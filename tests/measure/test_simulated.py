@@ -19,4 +19,4 @@ def test_vectors_that_are_not_filled_cost_more_per_operation(kernel) -> None:
 
 
 def test_users_cannot_choose_the_simulated_board() -> None:
-    assert set(MEASURERS) == {"local", "rpc"}
+    assert set(MEASURERS) == {"local", "rpc", "qemu-user", "qemu", "serial"}
