@@ -123,9 +123,13 @@ def load_model(path: str) -> tuple[Callable[..., Any], list[str]]:
     from tvm import relax
 
     machine = relax.VirtualMachine(tvm.runtime.load_module(path), tvm.cpu())
+    return machine["main"], parameter_names(machine)
+
+
+def parameter_names(machine: Any) -> list[str]:
+    """Names of the parameters of a virtual machine's ``main``, in order."""
     count = machine._get_function_arity("main")
-    names = [machine._get_function_param_name("main", index) for index in range(count)]
-    return machine["main"], names
+    return [machine._get_function_param_name("main", index) for index in range(count)]
 
 
 def _bound_call(path: str, inputs: Mapping[str, npt.NDArray[Any]]) -> Callable[[], Any]:

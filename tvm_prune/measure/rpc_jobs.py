@@ -13,14 +13,14 @@ import itertools
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import numpy as np
 import tvm
 
 from tvm_prune.measure.clocks import check_clock
 from tvm_prune.measure.facts import describe_server
-from tvm_prune.measure.jobs import flat_tensors
+from tvm_prune.measure.jobs import flat_tensors, parameter_names
 from tvm_prune.measure.pool import Failed
 from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.tracker import Server
@@ -28,7 +28,10 @@ from tvm_prune.measure.turns import Signature, time_in_turns
 from tvm_prune.measure.worker import describe
 from tvm_prune.measurement import Array
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Steps = Generator[int, None, Result]
+Job = Callable[Arguments, Steps[Result]]
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,26 @@ class Refused:
     cause: str
 
 
+def _ending_its_session(job: Job[Arguments, Result]) -> Job[Arguments, Result]:
+    """The job, after whose steps its session ends: objects of TVM's hold it in cycles."""
+
+    @functools.wraps(job)
+    def steps(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Steps[Result]:
+        result = yield from job(*args, **kwargs)
+        gc.collect()
+        return result
+
+    return steps
+
+
+@_ending_its_session
 def run_kernels(
     server: Server,
     limit: float,
     kernels: Sequence[tuple[str, Signature]],
     repeats: Repeats,
     clock: str,
-) -> Generator[int, None, Told[list[list[float] | Failed]]]:
+) -> Steps[Told[list[list[float] | Failed]]]:
     """Run kernels on a server; see :func:`~tvm_prune.measure.turns.time_in_turns`.
 
     Args:
@@ -67,16 +83,6 @@ def run_kernels(
         repeats: how often to run each.
         clock: what the server's clock has to count.
     """
-    return _released(_run_kernels(server, limit, kernels, repeats, clock))
-
-
-def _run_kernels(
-    server: Server,
-    limit: float,
-    kernels: Sequence[tuple[str, Signature]],
-    repeats: Repeats,
-    clock: str,
-) -> Generator[int, None, Told[list[list[float] | Failed]]]:
     session = _connect(server, limit)
     check_clock(session, clock)
     names = (f"{number}.so" for number in itertools.count())
@@ -92,16 +98,11 @@ def _run_kernels(
     return Told(outcomes, describe_server(session))
 
 
+@_ending_its_session
 def run_model(
     server: Server, limit: float, library: str, inputs: Sequence[Mapping[str, Array]]
-) -> Generator[int, None, list[list[Array]] | Refused]:
+) -> Steps[list[list[Array]] | Refused]:
     """Outputs of a Relax executable for each of `inputs`, nested tuples flattened."""
-    return _released(_run_model(server, limit, library, inputs))
-
-
-def _run_model(
-    server: Server, limit: float, library: str, inputs: Sequence[Mapping[str, Array]]
-) -> Generator[int, None, list[list[Array]] | Refused]:
     yield 0
     session = _connect(server, limit)
     try:
@@ -119,6 +120,7 @@ def _run_model(
         return Refused(describe(error))
 
 
+@_ending_its_session
 def time_models(
     server: Server,
     limit: float,
@@ -127,20 +129,8 @@ def time_models(
     rounds: int,
     repeats: Repeats,
     clock: str,
-) -> Generator[int, None, Told[list[list[float]]] | Refused]:
+) -> Steps[Told[list[list[float]]] | Refused]:
     """Seconds per call of several Relax executables that take turns: `rounds` samples of each."""
-    return _released(_time_models(server, limit, libraries, inputs, rounds, repeats, clock))
-
-
-def _time_models(
-    server: Server,
-    limit: float,
-    libraries: Sequence[str],
-    inputs: Mapping[str, Array],
-    rounds: int,
-    repeats: Repeats,
-    clock: str,
-) -> Generator[int, None, Told[list[list[float]]] | Refused]:
     yield 0
     session = _connect(server, limit)
     check_clock(session, clock)
@@ -164,16 +154,9 @@ def _time_models(
         return Refused(describe(error))
 
 
-def keep_file(
-    server: Server, limit: float, library: str, name: str
-) -> Generator[int, None, str | Refused]:
+@_ending_its_session
+def keep_file(server: Server, limit: float, library: str, name: str) -> Steps[str | Refused]:
     """Leave a file on a server, whose agent has a folder for it; gives its path there."""
-    return _released(_keep_file(server, limit, library, name))
-
-
-def _keep_file(
-    server: Server, limit: float, library: str, name: str
-) -> Generator[int, None, str | Refused]:
     yield 0
     session = _connect(server, limit)
     try:
@@ -188,21 +171,11 @@ def _keep_file(
         return Refused(describe(error))
 
 
-def describe_board(server: Server, limit: float) -> Generator[int, None, dict[str, Any]]:
+@_ending_its_session
+def describe_board(server: Server, limit: float) -> Steps[dict[str, Any]]:
     """What the agent on a server tells of its board; nothing where TVM's own server runs."""
-    return _released(_describe_board(server, limit))
-
-
-def _describe_board(server: Server, limit: float) -> Generator[int, None, dict[str, Any]]:
     yield 0
     return describe_server(_connect(server, limit))
-
-
-def _released(steps: Generator[int, None, Result]) -> Generator[int, None, Result]:
-    """Run a session's steps, and end the session: objects of TVM's hold it in cycles."""
-    result = yield from steps
-    gc.collect()
-    return result
 
 
 def _connect(server: Server, limit: float) -> Any:
@@ -228,8 +201,7 @@ def _load_model(session: Any, library: str, name: str) -> tuple[Any, list[str]]:
 
     session.upload(library, name)
     machine = relax.VirtualMachine(session.load_module(name), session.cpu())
-    count = machine._get_function_arity("main")
-    return machine, [machine._get_function_param_name("main", index) for index in range(count)]
+    return machine, parameter_names(machine)
 
 
 def _bind(machine: Any, names: Sequence[str], arrays: Mapping[str, Array], device: Any) -> None:

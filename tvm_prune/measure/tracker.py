@@ -20,18 +20,16 @@ _TIMEOUT = 10.0
 
 
 @dataclass(frozen=True)
-class Server:
-    """A server that a tracker gave us for one session.
+class Address:
+    """Where something listens.
 
     Attributes:
-        host: where it listens.
-        port: where it listens.
-        matchkey: what it wants to hear.
+        host: name or number.
+        port: TCP port.
     """
 
     host: str
     port: int
-    matchkey: str
 
     @property
     def name(self) -> str:
@@ -40,23 +38,25 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Tracker:
+class Server(Address):
+    """A server that a tracker gave us for one session.
+
+    Attributes:
+        matchkey: what it wants to hear.
+    """
+
+    matchkey: str
+
+
+@dataclass(frozen=True)
+class Tracker(Address):
     """A tracker, and the key of the servers that we want.
 
     Attributes:
-        host: where it listens.
-        port: where it listens.
         key: what the servers call themselves.
     """
 
-    host: str
-    port: int
     key: str
-
-    @property
-    def name(self) -> str:
-        """``HOST:PORT``."""
-        return f"{self.host}:{self.port}"
 
     @property
     def place(self) -> str:
