@@ -55,8 +55,9 @@ def test_a_kernel_is_built_and_measured(measurer, kernel) -> None:
 
 
 def test_more_work_takes_longer(measurer, kernel) -> None:
+    """By a hundredfold and more; the fastest repeats tell, whatever else the machine does."""
     small, large = measurer.run(measurer.build([kernel(8), kernel(256)]))
-    assert small.median < large.median
+    assert min(small.samples) < min(large.samples)
 
 
 @pytest.mark.parametrize(
