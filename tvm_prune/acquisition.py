@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tvm_prune.board import Board
-from tvm_prune.latency import MOST_MEASUREMENTS, Collector, Effort, ModelError, open_records
+from tvm_prune.latency import MOST_MEASUREMENTS, Collector, Effort, ModelError, known, open_records
 from tvm_prune.model import Model
 from tvm_prune.progress import Progress, Silent
 from tvm_prune.search import Search
@@ -71,8 +71,8 @@ class Acquisition:
             "measurements": self.measurements,
             "measured_now": self.measured_now,
             "failures": self.failures,
-            "repeat_noise_percent": _finite(self.repeat_noise_percent),
-            "error": {name: _finite(value) for name, value in vars(self.error).items()},
+            "repeat_noise_percent": known(self.repeat_noise_percent),
+            "error": self.error.to_json(),
             "path": str(self.path),
         }
 
@@ -129,7 +129,3 @@ def _repeat_noise(search: Search) -> float:
     if not again:
         return math.nan
     return float(statistics.median(abs(s.cost / known[s.kernel] - 1) * 100 for s in again))
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -22,6 +22,19 @@ class TensorSpec:
     shape: tuple[int, ...]
     dtype: str
 
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> TensorSpec:
+        """What :meth:`to_json` wrote.
+
+        Raises:
+            KeyError: if the name, the shape or the dtype is missing.
+        """
+        return cls(entry["name"], tuple(entry["shape"]), entry["dtype"])
+
+    def to_json(self) -> dict[str, Any]:
+        """For manifests."""
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+
     def check(self, array: Array, leading: int | None = None) -> None:
         """Check one array, or a stack of `leading` samples, against this input.
 

@@ -11,15 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tvm_prune import __version__
 from tvm_prune.board import Board
 from tvm_prune.errors import ExportError
 from tvm_prune.export import Bundle, write_bundle
 from tvm_prune.latency import ModelError
 from tvm_prune.measurement import Measurement
-from tvm_prune.model import Model, TensorSpec
+from tvm_prune.model import Model
 from tvm_prune.operations import multiply_accumulates
 from tvm_prune.plan import PruningPlan
 from tvm_prune.report import report_text
@@ -101,8 +99,8 @@ class PruneResult:
                       "cpu": self.board.cpu, "system": platform.platform()},
             "target": dict(self.board.target),
             "budget": self.budget,
-            "inputs": _specs(self.model.inputs),
-            "outputs": _specs(self.model.outputs),
+            "inputs": [spec.to_json() for spec in self.model.inputs],
+            "outputs": [spec.to_json() for spec in self.model.outputs],
             "latency": {
                 "unit": self.latency.unit,
                 "dense": _cost(self.dense_latency),
@@ -121,7 +119,7 @@ class PruneResult:
             "macs": {"dense": self.dense_macs, "pruned": self.macs},
             "importance_kept": self.importance_kept,
             "planner": {"gap_percent": self.gap * 100},
-            "latency_model": _finite(vars(self.model_error)),
+            "latency_model": self.model_error.to_json(),
             "verification": vars(self.verification),
             "tuning": {
                 "trials": self.tuning.trials,
@@ -158,12 +156,3 @@ def _cost(measurement: Measurement) -> dict[str, float | int]:
         "spread": measurement.spread,
         "samples": len(measurement.samples),
     }
-
-
-def _specs(specs: tuple[TensorSpec, ...]) -> list[dict[str, Any]]:
-    return [{"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype} for spec in specs]
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no word for what could not be computed but null."""
-    return {name: value if np.isfinite(value) else None for name, value in values.items()}

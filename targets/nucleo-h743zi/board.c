@@ -1,16 +1,15 @@
 /* ST NUCLEO-H743ZI: Cortex-M7 at 400 MHz; the ST-LINK's serial port is USART3 (PD8, PD9).
  * Registers: ST RM0433. */
-#include "board.h"
-#include "usart.h"
-
 #define RCC 0x58024400u
 #define FLASH 0x52002000u
 #define POWER 0x58024800u
 #define PORT_D 0x58020c00u
-#define USART3 0x40004800u
+#define SERIAL 0x40004800u
 
+#define PROCESSOR_HZ 400000000u
 #define HSI_HZ 64000000u
 #define BAUD 115200u
+#include "stm32.h"
 
 static void run_at_400_mhz(void)
 {
@@ -40,36 +39,6 @@ void board_init(void)
     (void)REGISTER(RCC + 0xe8u);
     pin_to(PORT_D, 8, 7);
     pin_to(PORT_D, 9, 7);
-    usart_start(USART3, (HSI_HZ + BAUD / 2) / BAUD);
+    usart_start(SERIAL, (HSI_HZ + BAUD / 2) / BAUD);
     start_cycle_counter();
-}
-
-uint32_t board_count(void)
-{
-    return CYCLES;
-}
-
-uint64_t board_cost(uint32_t counts)
-{
-    return counts;
-}
-
-const char *board_unit(void)
-{
-    return "cycles";
-}
-
-uint32_t board_clock_hz(void)
-{
-    return 400000000u;
-}
-
-void board_put(uint8_t byte)
-{
-    usart_put(USART3, byte);
-}
-
-uint8_t board_get(void)
-{
-    return usart_get(USART3);
 }

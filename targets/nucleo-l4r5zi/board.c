@@ -1,16 +1,15 @@
 /* ST NUCLEO-L4R5ZI: Cortex-M4 at 120 MHz; the ST-LINK's serial port is LPUART1 (PG7, PG8).
  * Registers: ST RM0432. */
-#include "board.h"
-#include "usart.h"
-
 #define RCC 0x40021000u
 #define FLASH 0x40022000u
 #define POWER 0x40007000u
 #define PORT_G 0x48001800u
-#define LPUART1 0x40008000u
+#define SERIAL 0x40008000u
 
+#define PROCESSOR_HZ 120000000u
 #define HSI_HZ 16000000u
 #define BAUD 115200u
+#include "stm32.h"
 
 static void run_at_120_mhz(void)
 {
@@ -41,36 +40,6 @@ void board_init(void)
     REGISTER(RCC + 0x88u) = (REGISTER(RCC + 0x88u) & ~(3u << 10)) | 2u << 10; /* from HSI16 */
     pin_to(PORT_G, 7, 8);
     pin_to(PORT_G, 8, 8);
-    usart_start(LPUART1, (uint32_t)((256ull * HSI_HZ + BAUD / 2) / BAUD));
+    usart_start(SERIAL, (uint32_t)((256ull * HSI_HZ + BAUD / 2) / BAUD));
     start_cycle_counter();
-}
-
-uint32_t board_count(void)
-{
-    return CYCLES;
-}
-
-uint64_t board_cost(uint32_t counts)
-{
-    return counts;
-}
-
-const char *board_unit(void)
-{
-    return "cycles";
-}
-
-uint32_t board_clock_hz(void)
-{
-    return 120000000u;
-}
-
-void board_put(uint8_t byte)
-{
-    usart_put(LPUART1, byte);
-}
-
-uint8_t board_get(void)
-{
-    return usart_get(LPUART1);
 }

@@ -1,17 +1,16 @@
 /* ST STM32F746G-DISCO: Cortex-M7 at 216 MHz; the ST-LINK's serial port is USART1 (PA9, PB7).
  * Registers: ST RM0385. */
-#include "board.h"
-#include "usart.h"
-
 #define RCC 0x40023800u
 #define FLASH 0x40023c00u
 #define POWER 0x40007000u
 #define PORT_A 0x40020000u
 #define PORT_B 0x40020400u
-#define USART1 0x40011000u
+#define SERIAL 0x40011000u
 
+#define PROCESSOR_HZ 216000000u
 #define HSI_HZ 16000000u
 #define BAUD 115200u
+#include "stm32.h"
 
 static void run_at_216_mhz(void)
 {
@@ -40,36 +39,6 @@ void board_init(void)
     REGISTER(RCC + 0x90u) = (REGISTER(RCC + 0x90u) & ~3u) | 2u; /* USART1 from HSI */
     pin_to(PORT_A, 9, 7);
     pin_to(PORT_B, 7, 7);
-    usart_start(USART1, (HSI_HZ + BAUD / 2) / BAUD);
+    usart_start(SERIAL, (HSI_HZ + BAUD / 2) / BAUD);
     start_cycle_counter();
-}
-
-uint32_t board_count(void)
-{
-    return CYCLES;
-}
-
-uint64_t board_cost(uint32_t counts)
-{
-    return counts;
-}
-
-const char *board_unit(void)
-{
-    return "cycles";
-}
-
-uint32_t board_clock_hz(void)
-{
-    return 216000000u;
-}
-
-void board_put(uint8_t byte)
-{
-    usart_put(USART1, byte);
-}
-
-uint8_t board_get(void)
-{
-    return usart_get(USART1);
 }

@@ -43,12 +43,12 @@ class Bundle:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The model's inputs, in order."""
-        return _specs(self.manifest["inputs"])
+        return tuple(map(TensorSpec.from_json, self.manifest["inputs"]))
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The model's outputs, in order."""
-        return _specs(self.manifest["outputs"])
+        return tuple(map(TensorSpec.from_json, self.manifest["outputs"]))
 
 
 def write_bundle(
@@ -111,7 +111,8 @@ def read_bundle(directory: Path) -> Bundle:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         files, version = dict(manifest["files"]), manifest["format"]
         if version == FORMAT:
-            _specs(manifest["inputs"] + manifest["outputs"])
+            for entry in manifest["inputs"] + manifest["outputs"]:
+                TensorSpec.from_json(entry)
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged ({error!r}); prune the model again.") from error
     if version != FORMAT:
@@ -148,9 +149,3 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"]) for entry in entries
-    )

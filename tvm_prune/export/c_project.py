@@ -104,16 +104,12 @@ def _manifest(model: CModel, board: Board, files: Mapping[str, bytes]) -> dict[s
         "name": model.name,
         "board": board.name,
         "code": model.code,
-        "inputs": [_entry(spec) for spec in model.inputs],
-        "outputs": [_entry(spec) for spec in model.outputs],
+        "inputs": [spec.to_json() for spec in model.inputs],
+        "outputs": [spec.to_json() for spec in model.outputs],
         "kernels": [{"index": i, "name": name} for i, name in enumerate(model.kernel_names)],
         "footprint": vars(model.footprint),
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-
-
-def _entry(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
 
 
 def _described(spec: TensorSpec) -> str:

@@ -7,7 +7,7 @@ from tvm_prune.latency.collect import Collector
 from tvm_prune.latency.contest import Contest
 from tvm_prune.latency.families import Family, find_families
 from tvm_prune.latency.fitter import LatencyFitter
-from tvm_prune.latency.model import LatencyModel, ModelError
+from tvm_prune.latency.model import LatencyModel, ModelError, known
 from tvm_prune.latency.model_file import load_model, names_of, save_model
 from tvm_prune.latency.records import RecordKey, Records, open_records
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
@@ -33,6 +33,7 @@ __all__ = [
     "find_families",
     "friendly_widths",
     "kernels_at",
+    "known",
     "load_model",
     "names_of",
     "open_records",

@@ -43,6 +43,10 @@ class ModelError:
     spearman: float
     within_interval: float = float("nan")
 
+    def to_json(self) -> dict[str, float | None]:
+        """For machines."""
+        return {name: known(value) for name, value in vars(self).items()}
+
 
 @dataclass(frozen=True)
 class LatencyModel:
@@ -117,6 +121,11 @@ class LatencyModel:
         if len(self.intervals.points.get(kernel.family, ())) < FEWEST:
             return False
         return float(self.uncertainty(kernel.family, kernel.row.astype(np.int64))[0]) <= WIDEST
+
+
+def known(value: float) -> float | None:
+    """A number; JSON has no word for one that could not be computed but null."""
+    return value if np.isfinite(value) else None
 
 
 def baseline(family: Family, widths: NDArray[np.float64], dense_cost: float) -> NDArray[np.float64]:

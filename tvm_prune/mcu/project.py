@@ -38,12 +38,12 @@ class Project:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The model's inputs, in order."""
-        return _specs(self.manifest["inputs"])
+        return tuple(map(TensorSpec.from_json, self.manifest["inputs"]))
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The model's outputs, in order."""
-        return _specs(self.manifest["outputs"])
+        return tuple(map(TensorSpec.from_json, self.manifest["outputs"]))
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -98,9 +98,3 @@ def _check_file(path: Path, expected: str) -> None:
             f"{path} is not the file that was written with {MANIFEST} (its SHA-256 differs); "
             "compile the model again, or restore the file."
         )
-
-
-def _specs(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"]) for entry in entries
-    )
