@@ -14,6 +14,7 @@ class Module:
 """
 FINE = "result[0] = result[1] + 1"
 ENDLESS = "while result[0] < 2:\n                result[0] = 0"
+SLEEPS = 'T.evaluate(T.call_extern("int32", "usleep", 20000))'
 ABORTS = 'T.evaluate(T.call_extern("int32", "abort"))'
 UNDEFINED = 'result[0] = T.call_extern("int32", "nobody_defines_this")'
 DOES_NOT_COMPILE = 'result[0] = T.call_llvm_intrin("int32", "llvm.sqrt", T.int32(0))'

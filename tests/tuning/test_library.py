@@ -31,6 +31,7 @@ from tvm_prune.tuning import (
 )
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
 from tvm_prune.tuning.ranking import Ranker, program_features, train_ranker
+from tvm_prune.tuning.source import MOST_OFFERS
 from tvm_prune.tuning.traces import search_trace_to_json, with_tilings
 from tvm_prune.tuning.variants import variants
 
@@ -223,6 +224,27 @@ def test_a_ranker_learns_what_is_fast(ranked, library, conv, target) -> None:
     tiles = [channel_tiles(schedules[i].trace)[-1] for i in ranker.order(schedules, target)]
     assert sorted(tiles, reverse=True)[0] > sorted(tiles)[0]
     assert tiles[0] == max(tiles)
+
+
+def test_where_a_ranker_can_tell_the_own_trace_competes(ranked, library, conv, target) -> None:
+    trace = library.nearest(conv(16, 64), target, 1)[0]
+    ranker = Ranker(train_ranker(*ranked))
+    source = ScheduleSource("any", trace, library=TraceLibrary(library.traces, ranker))
+    for width in (31, 32):
+        assert 1 < len(source.offers(conv(16, width), target)) <= MOST_OFFERS
+
+
+def test_a_trace_tuned_for_the_kernel_is_favoured(ranked, library, conv, target) -> None:
+    ranker = Ranker(train_ranker(*ranked))
+    workload = conv(16, 43)
+    found = [each for each, _ in variants(library.nearest(workload, target, 3), workload, target)]
+    gained = 0
+    for first in range(len(found)):
+        rotated = [*found[first:], *found[:first]]
+        plain, favoured = (ranker.order(rotated, target, own=own).index(0) for own in (0, 1))
+        assert favoured <= plain
+        gained += plain - favoured
+    assert gained > 0
 
 
 def test_a_library_comes_back_from_its_file(ranked, library, conv, target, tmp_path) -> None:

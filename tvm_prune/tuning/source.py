@@ -23,7 +23,8 @@ from tvm_prune.tuning.variants import variants
 NEAREST = 3
 """Kernels of other extents whose traces are tried."""
 
-MOST_VARIANTS = 10
+MOST_OFFERS = 8
+"""Schedules among which the ranker chooses; each takes 20 to 30 ms to make and to judge."""
 
 
 @dataclass(frozen=True)
@@ -70,35 +71,51 @@ class ScheduleSource:
     def offers(self, workload: Workload, target: Target) -> list[Schedule]:
         """The schedules to choose from, the most promising one first.
 
-        Where the kernel's own trace keeps all of its inner tile sizes, it is the only one: nothing
-        that matters to the processor has changed since it was tuned. Elsewhere its perfect tilings
-        and its padded ones compete; a kernel that was never tuned also has the default schedule.
+        The kernel's own trace offers its perfect tilings and its padded ones, the nearest kernels'
+        traces theirs; a kernel that was never tuned also has the default schedule. Without a
+        ranker nobody can tell which of them is faster, so an own trace stays alone.
 
         Raises:
             TuningError: if there is no valid schedule at all.
         """
-        offered: list[Schedule] = []
-        own = [self.trace] if self.is_own and self.trace is not None else []
-        for schedule, as_tuned in variants(own, workload, target):
-            if as_tuned and not offered:
-                return [schedule]
-            offered.append(schedule)
-        if not offered:
-            offered = self._borrowed(workload, target)
+        own = self._own(workload, target)
         if self.library.ranker is None:
-            return offered
-        order = self.library.ranker.order(offered, target)
+            return own or self._borrowed(workload, target)
+        borrowed = self._borrowed(workload, target, MOST_OFFERS - len(own), needed=not own)
+        offered = [*own, *borrowed]
+        order = self.library.ranker.order(offered, target, own=len(own))
         return [offered[position] for position in order]
 
-    def _borrowed(self, workload: Workload, target: Target) -> list[Schedule]:
-        """What the nearest kernels offer to one that has no trace of its own, and the default.
+    def _own(self, workload: Workload, target: Target) -> list[Schedule]:
+        """What the trace that was tuned for this very kernel offers.
 
-        A trace that was tuned for this very kernel knows the board; what others offer looks better
-        to the ranker more often than it is.
+        Without a ranker, a tiling that keeps all of the trace's inner tile sizes is enough: nothing
+        that matters to the processor has changed since it was tuned.
+        """
+        if self.trace is None or not self.is_own:
+            return []
+        offered = []
+        for schedule, as_tuned in variants([self.trace], workload, target):
+            if as_tuned and self.library.ranker is None:
+                return [schedule]
+            offered.append(schedule)
+        return offered
+
+    def _borrowed(
+        self, workload: Workload, target: Target, most: int = MOST_OFFERS, needed: bool = True
+    ) -> list[Schedule]:
+        """What the nearest kernels offer.
+
+        Args:
+            workload: the kernel.
+            target: what it is for.
+            most: schedules to give.
+            needed: whether the kernel has no other schedule: then the default one is among them.
         """
         nearest = self.library.nearest(workload, target, NEAREST)
-        borrowed = islice(variants(nearest, workload, target), MOST_VARIANTS)
-        offered = [schedule for schedule, _ in borrowed]
+        offered = [each for each, _ in islice(variants(nearest, workload, target), max(0, most))]
+        if not needed:
+            return offered
         try:
             return [*offered, default_schedule(workload, target)]
         except TuningError:
