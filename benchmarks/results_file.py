@@ -48,9 +48,9 @@ def write_results(
     return path
 
 
-def stored_rows(name: str) -> list[dict[str, Any]]:
+def stored_rows(name: str, path: Path | None = None) -> list[dict[str, Any]]:
     """Rows that an earlier run of a benchmark wrote; none where there was none."""
-    path = _FOLDER / f"{name}.json"
+    path = path or _FOLDER / f"{name}.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     return rows
 
