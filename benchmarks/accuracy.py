@@ -33,6 +33,7 @@ from tvm_prune.frontend import load
 from tvm_prune.settings import default_cache
 from tvm_prune.workflow import started
 
+
 def rows_of(
     subject: Subject, ratio: float, epochs: int, chosen: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
