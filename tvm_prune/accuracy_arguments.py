@@ -43,7 +43,7 @@ def depth_options(parser: argparse.ArgumentParser) -> None:
     """How many whole blocks may go."""
     parser.add_argument(
         "--depth", type=positive, metavar="N",
-        help="also try the model without its N most dispensable residual blocks, one by one",
+        help="let the planner drop up to N residual blocks where that beats thinner channels",
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from tvm_prune.planner import (
     Ceiling,
     Count,
     Problem,
+    Removal,
     Replanner,
     candidate_widths,
     solve,
@@ -90,27 +91,16 @@ class Search:
         with self.progress.step("tuning the dense kernels", 1) as step:
 
             def show(state: TuningProgress) -> None:
-                best = (
-                    ""
-                    if state.best is None
-                    else f", best {kernel_cost_text(state.best, state.unit)}"
-                )
-                step.update(
-                    state.trials,
-                    f"{names[state.key]}, {state.kernel} of {state.kernels}{best}",
-                    total=state.planned,
-                )
+                where = f"{names[state.key]}, {state.kernel} of {state.kernels}"
+                if state.best is not None:
+                    where += f", best {kernel_cost_text(state.best, state.unit)}"
+                step.update(state.trials, where, total=state.planned)
 
             report = tune(
-                dict(weights),
-                self.session.target,
-                self.session.measurer,
-                self.session.database,
-                trials_per_kernel=self.settings.trials,
-                seed=self.settings.seed,
-                library=self.session.seeds,
-                on_progress=show,
-            )
+                dict(weights), self.session.target, self.session.measurer, self.session.database,
+                trials_per_kernel=self.settings.trials, seed=self.settings.seed,
+                library=self.session.seeds, on_progress=show,
+            )  # fmt: skip
         failed = sum(failure.count for failure in report.failures)
         self.progress.say(
             f"tuned {len(report.kernels)} kernels in {report.trials} trials, {failed} of which "
@@ -225,14 +215,21 @@ class Search:
         self.compilation = compilation
         self._problems.clear()
 
-    def predicted_widths(self, bounds: Mapping[str, float]) -> Widths:
+    def predicted_widths(
+        self, bounds: Mapping[str, float], removals: Sequence[Removal] = (), most_removed: int = 0
+    ) -> Widths:
         """The widths that are predicted to meet bounds; nothing is built or measured.
+
+        Args:
+            bounds: amounts by quantity.
+            removals: layers that may go; their groups then have the width zero.
+            most_removed: how many of them may.
 
         Raises:
             BudgetError: if there are none.
         """
         dense = self.models.dense_cost().median
-        problem = self._refine([], self._ceilings(bounds))
+        problem = self._refine([], self._ceilings(bounds)).with_removals(removals, most_removed)
         scale = dense / problem.predicted(self.compilation.dense)
         return solve(problem, min(bounds.get("latency", dense), dense) / scale).widths
 

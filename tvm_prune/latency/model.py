@@ -74,9 +74,15 @@ class LatencyModel:
     intervals: Intervals
 
     def predict(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Cost of one call of a family: (n, groups of the family) -> (n,)."""
-        own = self.families[family]
-        cost = predict_unseen(self.booster, own, widths, self.dense_costs[family])
+        """Cost of one call of a family: (n, groups of the family) -> (n,).
+
+        A kernel of width zero is one that is not there.
+        """
+        own, cost = self.families[family], np.zeros(len(widths))
+        there = (widths > 0).all(axis=1)
+        if there.any():
+            dense = self.dense_costs[family]
+            cost[there] = predict_unseen(self.booster, own, widths[there], dense)
         for row, key in enumerate(map(tuple, widths.tolist())):
             cost[row] = self.measured.get((family, key), cost[row])
         return cost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm_prune.planner.counts import COUNTS, Ceiling, Count
+from tvm_prune.planner.removals import Removal
 from tvm_prune.planner.replan import ROUNDS, Attempt, Replanner
 from tvm_prune.planner.solve import Problem, Solution, kept_shares, solve
 from tvm_prune.planner.widths import candidate_widths
@@ -14,6 +15,7 @@ __all__ = [
     "Ceiling",
     "Count",
     "Problem",
+    "Removal",
     "Replanner",
     "Solution",
     "candidate_widths",

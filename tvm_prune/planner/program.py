@@ -130,6 +130,19 @@ class Program:
         terms = {column: value / scale for column, value in expression.terms.items()}
         self._rows.add(terms, -np.inf, (most - expression.constant) / scale)
 
+    def together(self, groups: Sequence[int], width: int) -> Expression:
+        """Let groups take a width all together or not at all; tells which, as 1 or 0."""
+        first, *others = (
+            self.single(group, [float(each == width) for each in self._candidates[group]])
+            for group in groups
+        )
+        for other in others:
+            apart = Expression()
+            apart.add(first)
+            apart.add(other, -1.0)
+            self._rows.add(apart.terms, 0.0, 0.0)
+        return first
+
     def exclude(self, choice: Choice) -> None:
         """Forbid one choice of widths."""
         columns = []

@@ -22,6 +22,7 @@ from tvm_prune.errors import BudgetError
 from tvm_prune.latency import Family, LatencyModel, Widths
 from tvm_prune.planner.counts import Ceiling, Count, Product
 from tvm_prune.planner.program import Expression, Program
+from tvm_prune.planner.removals import Removal, restrain
 
 _TIGHTENINGS = 5
 _NOTHING_EXCLUDED: frozenset[Widths] = frozenset()
@@ -57,6 +58,8 @@ class Problem:
         ceilings: bounds on what can be counted.
         curves: share of each group that is kept at every width, shape (width + 1,), where it is not
             the share of the importance; empty where it is.
+        removals: layers that can go.
+        most_removed: how many of them may.
     """
 
     model: LatencyModel
@@ -66,6 +69,26 @@ class Problem:
     overhead: float
     ceilings: tuple[Ceiling, ...] = ()
     curves: Sequence[NDArray[np.float64]] = ()
+    removals: tuple[Removal, ...] = ()
+    most_removed: int = 0
+
+    def with_removals(self, removals: Sequence[Removal], most: int) -> Problem:
+        """The same problem where layers can go as well.
+
+        Args:
+            removals: of different groups each.
+            most: how many of them may go.
+        """
+        candidates = [list(widths) for widths in self.candidates]
+        curves = [self.shares(group).copy() for group in range(len(candidates))]
+        for removal in removals:
+            for group in removal.groups:
+                candidates[group].insert(0, 0)
+                curves[group][0] = 1.0
+            curves[removal.groups[0]][0] = 1.0 / (1.0 + removal.loss)
+        return replace(
+            self, candidates=candidates, curves=curves, removals=tuple(removals), most_removed=most
+        )
 
     def shares(self, group: int) -> NDArray[np.float64]:
         """Share of a group that is kept at every width, shape (width + 1,)."""
@@ -134,6 +157,7 @@ def _most_important(
     program = Program(problem.candidates)
     for widths in excluded:
         program.exclude(widths)
+    restrain(program, problem.removals, problem.most_removed)
     for bound in _bounds(program, problem, budget):
         program.limit(bound.expression, bound.most)
     return program.minimise(_noise(program, problem))
@@ -144,6 +168,7 @@ def _infeasible(problem: Problem, budget: float, excluded: Collection[Widths]) -
     program = Program(problem.candidates)
     for widths in excluded:
         program.exclude(widths)
+    restrain(program, problem.removals, problem.most_removed)
     worst = program.variable()
     for bound in _bounds(program, problem, budget):
         scale = abs(bound.most) or 1.0
