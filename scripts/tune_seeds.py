@@ -1,12 +1,13 @@
 """Make the seed traces that come with the package, for one class of processors.
 
-    python scripts/tune_seeds.py --processor x86-avx512 --work seeds-work
+    python scripts/tune_seeds.py --work seeds-work
+    python scripts/tune_seeds.py --work seeds-work --board aarch64-qemu
 
-Typical layers are tuned, the best schedules of each are measured again in turns, and the fastest
-are kept. Then narrower layers are scheduled with what was kept, all variants are measured, and the
-ranker that chooses among variants is trained on that. Run it on a quiet machine of that class; it
-takes about an hour on two cores, goes on where it was interrupted, and writes
-``tvm_prune/tuning/seeds/PROCESSOR.json.gz``.
+Typical layers are tuned on a board of the class, the best schedules of each are measured again in
+turns, and the fastest are kept. Then narrower layers are scheduled with what was kept, all variants
+are measured, and the ranker that chooses among variants is trained on that. Where costs are
+seconds, run it on a quiet machine. It takes about an hour on two cores, goes on where it was
+interrupted, and writes ``tvm_prune/tuning/seeds/PROCESSOR.json.gz``.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
-from tvm_prune.board import load_board
-from tvm_prune.measure import LocalMeasurer
+from tvm_prune.board import Board, load_board
 from tvm_prune.measurement import Artifact, Measurement, Measurer
+from tvm_prune.session import open_session
 from tvm_prune.tuning import (
     TraceLibrary,
     TunedTrace,
@@ -35,7 +35,6 @@ from tvm_prune.tuning import (
     find_source,
     kernel_calls,
     lower,
-    open_database,
     structure_of,
     tune,
 )
@@ -45,13 +44,15 @@ from tvm_prune.tuning.traces import search_trace_to_json
 from tvm_prune.tuning.transfer import transfer
 
 GENERIC_CPU = {"x86-avx2": "haswell"}
-"""LLVM's CPU to compile for where the machine's own would be of a more capable class."""
+"""LLVM's CPU to compile for where the board's own would be of a more capable class."""
 
 _KEPT = 2
 _MEASURED_AGAIN = 24
 _TURNS = 3
 _NARROWINGS = 2
 _NARROWEST = 0.2
+_MOST_MACS = 30e6
+"""Of a layer that an emulated board runs within seconds."""
 _HELD_OUT = 5
 """Every which kernel is held out to tell how good the ranker is."""
 
@@ -77,6 +78,13 @@ class Layer:
     stride: int = 1
     depthwise: bool = False
     epilogue: str = "relu"
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates."""
+        inputs = 1 if self.depthwise else self.inputs
+        positions = self.size if self.window == 0 else (self.size / self.stride) ** 2
+        return positions * self.outputs * inputs * max(1, self.window) ** 2
 
 
 def _square(*sizes: tuple[int, int, int], **options: Any) -> list[Layer]:
@@ -116,51 +124,68 @@ LAYERS: Sequence[Layer] = (
 )  # fmt: skip
 
 
+SMALL_LAYERS: Sequence[Layer] = (
+    *_square((3, 16, 32), (16, 16, 32), (32, 32, 16), (64, 64, 8), (1, 16, 28), (16, 16, 28),
+             (32, 32, 14), (64, 64, 7)),
+    *_square((16, 16, 32), (32, 32, 16), (64, 64, 8), (32, 32, 14), epilogue="residual_relu"),
+    *_square((16, 32, 32), (32, 64, 16), (3, 8, 96), (16, 32, 28), stride=2),
+    *_square((16, 32, 32), (32, 64, 16), window=1, stride=2, epilogue="bias"),
+    *_square((64, 64, 25), (8, 16, 48), (16, 32, 24), (32, 64, 12), (64, 128, 6), (128, 128, 6),
+             (128, 256, 3), (256, 256, 3), window=1),
+    *_depthwise((64, 25), (8, 48), (32, 24), (64, 12), (128, 6), (256, 3)),
+    *_depthwise((16, 48), (32, 24), (64, 12), (128, 6), stride=2),
+    *_square((640, 128, 1), (128, 128, 1), (128, 8, 1), (8, 128, 1), (64, 10, 1), window=0,
+             epilogue="bias"),
+)  # fmt: skip
+"""Layers of networks that fit a microcontroller."""
+
+
 def main() -> None:
     """Tune, measure again, train, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--processor", required=True, choices=list(PROCESSORS))
+    parser.add_argument("--board", default="host", help="of the class; this machine by default")
+    parser.add_argument("--processor", choices=list(PROCESSORS), help="default: the board's class")
     parser.add_argument("--trials", type=int, default=64, help="per layer")
     parser.add_argument("--work", type=Path, required=True, help="keeps what was tuned so far")
     parser.add_argument("--output", type=Path, default=SEEDS)
     options = parser.parse_args()
-    target = _target(options.processor)
-    database = open_database(options.work / options.processor)
-    measurer = LocalMeasurer(target)
-    try:
-        workloads = [workload_of_layer(layer, target) for layer in LAYERS]
-        _tune(workloads, target, measurer, database, options.trials, _others(options))
-        seeds = list(_fastest(workloads, target, measurer, database))
-        booster = _ranker(seeds, target, measurer)
-    finally:
-        measurer.close()
+    board = _board(options.board, options.processor)
+    layers = SMALL_LAYERS if board.is_microcontroller else LAYERS
+    if board.is_slow:
+        layers = [layer for layer in layers if layer.macs <= _MOST_MACS]
+    with open_session(board, options.work) as session:
+        seeder = Seeder(session.target, session.measurer, session.database)
+        workloads = [workload_of_layer(layer, session.target) for layer in layers]
+        seeder.tune(workloads, options.trials, _others(options.output, session.target))
+        seeds = list(seeder.fastest(workloads))
+        booster = seeder.ranker(seeds, layers)
+        processor = processor_of(session.target)
     options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / f"{options.processor}.json.gz"
+    path = options.output / f"{processor}.json.gz"
     write_library(path, seeds, booster)
     print(f"{len(seeds)} traces of {len(workloads)} layers written to {path}")
 
 
-def _others(options: argparse.Namespace) -> TraceLibrary:
-    """What was found for other classes of processors: where tuning starts."""
+def _board(name: str, processor: str | None) -> Board:
+    """The board, compiled for as if it were of a less capable class where that is wanted."""
+    board = load_board(name)
+    if processor in GENERIC_CPU:
+        board = replace(board, target={**board.target, "mcpu": GENERIC_CPU[processor]})
+    own = processor_of(board.tvm_target())
+    if own is None or processor not in (None, own):
+        raise SystemExit(f"the processor of {name} is {own}; classes: {', '.join(PROCESSORS)}")
+    return board
+
+
+def _others(folder: Path, target: Any) -> TraceLibrary:
+    """What was found for other processors: where tuning starts."""
     library = TraceLibrary()
+    own = processor_of(target)
     for processor in PROCESSORS:
-        path = options.output / f"{processor}.json.gz"
-        if processor != options.processor and path.exists():
+        path = folder / f"{processor}.json.gz"
+        if processor != own and path.exists():
             library = library.with_traces(read_library(path).traces)
     return library
-
-
-def _target(processor: str) -> Any:
-    host = load_board("host").tvm_target()
-    attributes = {"kind": "llvm", **dict(host.attrs)}
-    if processor in GENERIC_CPU:
-        attributes["mcpu"] = GENERIC_CPU[processor]
-    target = tvm.target.Target(attributes)
-    if processor_of(target) != processor or processor_of(host) not in (
-        *list(PROCESSORS)[: list(PROCESSORS).index(processor) + 1],
-    ):
-        raise SystemExit(f"this machine's processor is {processor_of(host)}, not {processor}")
-    return target
 
 
 def workload_of_layer(layer: Layer, target: Any) -> Workload:
@@ -211,35 +236,66 @@ def _ones(*shape: int) -> Any:
     return relax.const(np.ones(shape, "float32"))
 
 
-def _tune(
-    workloads: Sequence[Workload],
-    target: Any,
-    measurer: Measurer,
-    database: Any,
-    trials: int,
-    library: TraceLibrary,
-) -> None:
-    for number, workload in enumerate(workloads, start=1):
-        report = tune(
-            {workload: 1.0}, target, measurer, database, trials_per_kernel=trials, library=library
-        )
-        for kernel in report.kernels:
-            best = "nothing" if kernel.best is None else f"{kernel.best * 1e6:.0f} us"
-            print(f"{number} of {len(workloads)}: {kernel.trials} trials, {best}", flush=True)
+@dataclass(frozen=True)
+class Seeder:
+    """Finds seed traces, and trains the ranker.
 
+    Attributes:
+        target: of the board.
+        measurer: measures there.
+        database: keeps what was tuned.
+    """
 
-def _fastest(
-    workloads: Sequence[Workload], target: Any, measurer: Measurer, database: Any
-) -> Iterator[TunedTrace]:
-    """The best traces of every kernel, by measurements that take turns."""
-    for workload in workloads:
-        key = database.commit_workload(workload.mod)
-        traces = [record.trace for record in database.get_top_k(key, _MEASURED_AGAIN)]
-        schedules = [transfer(trace, workload, target) for trace in traces]
-        costs = measure_in_turns(schedules, measurer)
-        for position in np.argsort(costs)[:_KEPT]:
-            text = search_trace_to_json(traces[position])
-            yield TunedTrace(structure_of(workload), text, float(costs[position]))
+    target: Any
+    measurer: Measurer
+    database: Any
+
+    def tune(self, workloads: Sequence[Workload], trials: int, library: TraceLibrary) -> None:
+        """Tune every kernel."""
+        for number, workload in enumerate(workloads, start=1):
+            report = tune(
+                {workload: 1.0}, self.target, self.measurer, self.database,
+                trials_per_kernel=trials, library=library,
+            )  # fmt: skip
+            for kernel in report.kernels:
+                best = "nothing" if kernel.best is None else f"{kernel.best:.3g}"
+                best = f"{best} {self.measurer.unit}"
+                print(f"{number} of {len(workloads)}: {kernel.trials} trials, {best}", flush=True)
+
+    def fastest(self, workloads: Sequence[Workload]) -> Iterator[TunedTrace]:
+        """The best traces of every kernel, by measurements that take turns."""
+        for workload in workloads:
+            key = self.database.commit_workload(workload.mod)
+            again = _MEASURED_AGAIN if self.measurer.unit == "seconds" else _KEPT
+            traces = [record.trace for record in self.database.get_top_k(key, again)]
+            schedules = [transfer(trace, workload, self.target) for trace in traces]
+            costs = measure_in_turns(schedules, self.measurer)
+            for position in np.argsort(costs)[:_KEPT]:
+                text = search_trace_to_json(traces[position])
+                yield TunedTrace(structure_of(workload), text, float(costs[position]))
+
+    def ranker(self, seeds: Sequence[TunedTrace], layers: Sequence[Layer]) -> Any:
+        """Train the ranker on variants for narrower layers; print how good it is on unseen ones."""
+        library = TraceLibrary(seeds)
+        generator = random.Random(0)
+        rows: list[NDArray[Any]] = []
+        costs: list[NDArray[Any]] = []
+        kernels: list[NDArray[Any]] = []
+        for layer in layers:
+            for _ in range(_NARROWINGS):
+                narrower = workload_of_layer(_narrowed(layer, generator), self.target)
+                source = find_source(narrower, self.target, [], library)
+                offered = source.offers(narrower, self.target)
+                measured = measure_in_turns(offered, self.measurer)
+                usable = np.flatnonzero(np.isfinite(measured))
+                if len(usable) < 2:
+                    continue
+                rows.append(program_features([offered[i] for i in usable], self.target))
+                costs.append(measured[usable])
+                kernels.append(np.full(len(usable), len(kernels)))
+            print(f"variants measured: {sum(map(len, costs))}", flush=True)
+        _tell_quality(rows, costs, kernels)
+        return train_ranker(np.concatenate(rows), np.concatenate(costs), np.concatenate(kernels))
 
 
 def measure_in_turns(schedules: Sequence[Any], measurer: Measurer) -> NDArray[np.float64]:
@@ -247,35 +303,12 @@ def measure_in_turns(schedules: Sequence[Any], measurer: Measurer) -> NDArray[np
     built = measurer.build([schedule.mod for schedule in schedules])
     positions = [i for i, artifact in enumerate(built) if isinstance(artifact, Artifact)]
     samples: list[list[float]] = [[] for _ in schedules]
-    for _ in range(_TURNS):
+    for _ in range(_TURNS if measurer.unit == "seconds" else 1):
         outcomes = measurer.run([built[position] for position in positions])  # type: ignore[misc]
         for position, outcome in zip(positions, outcomes, strict=True):
             if isinstance(outcome, Measurement):
                 samples[position].append(outcome.median)
     return np.array([statistics.median(taken) if taken else math.inf for taken in samples])
-
-
-def _ranker(seeds: Sequence[TunedTrace], target: Any, measurer: Measurer) -> Any:
-    """Train the ranker on variants for narrower layers; print how good it is on unseen ones."""
-    library = TraceLibrary(seeds)
-    generator = random.Random(0)
-    rows: list[NDArray[Any]] = []
-    costs: list[NDArray[Any]] = []
-    kernels: list[NDArray[Any]] = []
-    for layer in LAYERS:
-        for _ in range(_NARROWINGS):
-            narrower = workload_of_layer(_narrowed(layer, generator), target)
-            offered = find_source(narrower, target, [], library).offers(narrower, target)
-            measured = measure_in_turns(offered, measurer)
-            usable = np.flatnonzero(np.isfinite(measured))
-            if len(usable) < 2:
-                continue
-            rows.append(program_features([offered[i] for i in usable], target))
-            costs.append(measured[usable])
-            kernels.append(np.full(len(usable), len(kernels)))
-        print(f"variants measured: {sum(map(len, costs))}", flush=True)
-    _tell_quality(rows, costs, kernels)
-    return train_ranker(np.concatenate(rows), np.concatenate(costs), np.concatenate(kernels))
 
 
 def _tell_quality(
