@@ -30,7 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "planner transform measure export report recover frontend torch sensitivity",
         "latency importance accuracy_arguments mcu",
         "tuning emulator",
-        "channels operations to_onnx agent activations",
+        "channels operations to_onnx agent activations cycles",
         "model plan board budget measurement settings progress toolchain",
         "connections microcontroller target",
         "errors machine units",
