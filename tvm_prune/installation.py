@@ -93,7 +93,8 @@ def install(
         board: name of a board, path of a board file, or a board.
         inputs: samples stacked along the first axis, by input name.
         tracker: ``HOST:PORT`` of the tracker that knows the board's servers.
-        clock: what the board measures in; what the bundle was measured in where it can.
+        clock: what the board measures in; by default, a board that is given by name measures in
+            what the bundle was measured in, if it can.
         keep: whether the model stays on the board.
 
     Raises:
@@ -101,7 +102,9 @@ def install(
         VerificationError: if the board computes something else than ONNX Runtime.
         MeasureError: if the model does not run there, or cannot be kept.
     """
-    board = _with_clock(bundle, chosen_board(board, clock), clock)
+    if not isinstance(board, Board) and clock is None:
+        clock = _clock_of(bundle, chosen_board(board))
+    board = chosen_board(board, clock)
     _check_board(bundle, board)
     specs = bundle.inputs
     arrays = bound_inputs(specs, inputs, batch=True)
@@ -122,11 +125,10 @@ def install(
     return Installation(board.name, error, len(outputs[0]), latency, then, kept_at)
 
 
-def _with_clock(bundle: Bundle, board: Board, clock: str | None) -> Board:
-    """The board with the clock that was asked for, or else the one of the bundle if it has it."""
+def _clock_of(bundle: Bundle, board: Board) -> str | None:
+    """The clock that the bundle was measured with, where the board has it."""
     unit = bundle.manifest["latency"]["unit"]
-    same = [name for name in CLOCKS[board.connection] if unit_of(name) == unit]
-    return chosen_board(board, same[0]) if clock is None and same else board
+    return next((name for name in CLOCKS[board.connection] if unit_of(name) == unit), None)
 
 
 def _check_board(bundle: Bundle, board: Board) -> None:
