@@ -43,9 +43,9 @@ def check_cpu(cpu: str) -> str:
     return cpu
 
 
-@dataclass
+@dataclass(eq=False)
 class EmulatedBoard:
-    """A board that lives as long as its owner.
+    """A board that lives as long as its owner; no two are equal.
 
     The thread that starts it is its owner: the kernel kills the board when that thread ends.
 
