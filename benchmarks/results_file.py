@@ -55,6 +55,17 @@ def stored_rows(name: str, path: Path | None = None) -> list[dict[str, Any]]:
     return rows
 
 
+def circumstances() -> dict[str, Any]:
+    """When and where something is run: for rows of parts that are not run together."""
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "load_average": os.getloadavg()[0],
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "versions": _versions(),
+    }
+
+
 def _versions() -> dict[str, str]:
     """Versions of the packages that results depend on, where they are installed."""
     versions = {}

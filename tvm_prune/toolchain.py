@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tvm_prune.errors import BoardError
 
@@ -16,15 +18,19 @@ PACKAGES: Mapping[str, str] = {
     "cc": "gcc",
     "g++": "g++",
     "llvm-mca": "llvm",
+    "llvm-objdump": "llvm",
     "qemu-aarch64": "qemu-user",
     "setpriv": "util-linux",
 }
 """Debian package of a program."""
 
+VERSIONED = frozenset({"llvm-mca", "llvm-objdump"})
+"""Programs that are installed under names like ``llvm-mca-14`` as well, or only so."""
+
 
 def missing(program: str) -> str:
     """What is missing and how to get it; empty where the program is installed."""
-    if shutil.which(program):
+    if _found(program):
         return ""
     package = PACKAGES.get(program)
     advice = f"`apt-get install {package}` on Debian" if package else "install it, or name another"
@@ -43,7 +49,17 @@ def require(program: str, purpose: str) -> str:
     """
     if reason := missing(program):
         raise BoardError(f"Cannot {purpose}: {reason}.")
-    return str(shutil.which(program))
+    return str(_found(program))
+
+
+def _found(program: str) -> str | None:
+    if (path := shutil.which(program)) or program not in VERSIONED:
+        return path
+    folders = [Path(name) for name in os.environ.get("PATH", "").split(os.pathsep) if name]
+    paths = [path for folder in folders for path in folder.glob(f"{program}-*")]
+    versions = {path.name.removeprefix(f"{program}-"): path for path in paths}
+    newest = max((name for name in versions if name.isdigit()), key=int, default=None)
+    return str(versions[newest]) if newest else None
 
 
 def run(command: Sequence[str], purpose: str) -> None:
