@@ -192,6 +192,10 @@ def compile_options(parser: argparse.ArgumentParser) -> None:
         help="where tuned schedules are kept over runs",
     )  # fmt: skip
     parser.add_argument(
+        "--ram", metavar="SIZE",
+        help="what the model may take of the RAM, like 64KB (default: what the board has)",
+    )  # fmt: skip
+    parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="where the C project goes"
     )
 
@@ -203,6 +207,9 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--board", help="run a C project on this board instead of the one it was made for"
+    )
+    parser.add_argument(
+        "--profile", action="store_true", help="tell what each kernel of a C project costs, too"
     )
     parser.add_argument("--input", required=True, metavar="NPZ", help="arrays by input name")
     parser.add_argument("--output", metavar="NPZ", type=Path, help="write the outputs here")

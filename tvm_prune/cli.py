@@ -39,6 +39,7 @@ from tvm_prune.board_commands import (
     deploy_options,
     list_boards,
 )
+from tvm_prune.budget import absolute_bytes
 from tvm_prune.channels import find_channels
 from tvm_prune.console import ConsoleProgress, show_logs
 from tvm_prune.depth import prune_depth
@@ -211,7 +212,8 @@ def _weights(options: argparse.Namespace) -> tuple[str, Any]:
 def _compile(options: argparse.Namespace) -> tuple[str, Any]:
     output = writable(Path(options.output))
     model = load(options.model, shapes(options.shape))
-    compiled = write_project(model, options.board, output, options.cache, options.code)
+    ram = absolute_bytes("ram", options.ram) if options.ram else None
+    compiled = write_project(model, options.board, output, options.cache, options.code, ram)
     return c_model_text(compiled, output), vars(compiled.footprint)
 
 
@@ -226,7 +228,12 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _run_firmware(options: argparse.Namespace) -> tuple[str, Any]:
-    ran = run_project(read_project(options.bundle), arrays(options.input), options.board)
+    ran = run_project(
+        read_project(options.bundle),
+        arrays(options.input),
+        options.board,
+        profile=options.profile,
+    )
     if options.output:
         np.savez(options.output, **ran.outputs)  # type: ignore[arg-type]
     return f"{outputs_text(ran.outputs)}\n{ran.text()}", ran.to_json()

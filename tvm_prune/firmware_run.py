@@ -15,6 +15,7 @@ from tvm_prune.mcu.dialogue import Report
 from tvm_prune.mcu.project import Project
 from tvm_prune.measure import MEASURERS, FirmwareMeasurer
 from tvm_prune.model import bound_inputs, split_batches
+from tvm_prune.report.tables import text_table
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,27 @@ class FirmwareRun:
         outputs: by name, stacked over the samples.
         report: cost and stack.
         board: where it ran.
+        kernels: name and cost of every kernel call, where that was asked for.
     """
 
     outputs: Mapping[str, NDArray[Any]]
     report: Report
     board: str
+    kernels: tuple[tuple[str, int], ...] = ()
 
     def text(self) -> str:
         """Cost and stack, for people."""
         costs = sorted(set(self.report.costs))
         shown = " to ".join(f"{cost:,}" for cost in dict.fromkeys((costs[0], costs[-1])))
-        return (
+        told = (
             f"{shown} {self.report.unit} a run on {self.board}, "
             f"{self.report.stack:,} bytes of stack"
         )
+        if not self.kernels:
+            return told
+        total = sum(cost for _, cost in self.kernels)
+        rows = [(name, f"{cost:,}", f"{cost / total:.1%}") for name, cost in self.kernels]
+        return f"{told}\n{text_table(('kernel', self.report.unit, 'share'), rows)}"
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -48,11 +56,16 @@ class FirmwareRun:
             "unit": self.report.unit,
             "costs": list(self.report.costs),
             "stack": self.report.stack,
+            "kernels": [{"name": name, "cost": cost} for name, cost in self.kernels],
         }
 
 
 def run_project(
-    project: Project, arrays: Mapping[str, NDArray[Any]], board: str | None = None
+    project: Project,
+    arrays: Mapping[str, NDArray[Any]],
+    board: str | None = None,
+    *,
+    profile: bool = False,
 ) -> FirmwareRun:
     """Build a C project, as it lies there, and run it for one sample or for many stacked ones.
 
@@ -60,6 +73,7 @@ def run_project(
         project: from :func:`tvm_prune.mcu.project.read_project`.
         arrays: inputs by name.
         board: name or file of the board; by default the one that the project was made for.
+        profile: whether to tell the cost of every kernel call, too.
 
     Raises:
         DataError: if the arrays do not fit the inputs.
@@ -77,10 +91,12 @@ def run_project(
     assert isinstance(measurer, FirmwareMeasurer)
     try:
         report = measurer.run_project(project, split_batches(project.inputs, inputs))
+        costs = measurer.profile_project(project) if profile else ()
     finally:
         measurer.close()
     outputs = {
         spec.name: np.concatenate([run[index] for run in report.outputs])
         for index, spec in enumerate(project.outputs)
     }
-    return FirmwareRun(outputs, report, found.name)
+    kernels = tuple(zip(project.kernels, costs, strict=bool(costs)))
+    return FirmwareRun(outputs, report, found.name, kernels)
