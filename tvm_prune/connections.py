@@ -8,6 +8,9 @@ from typing import Any
 
 from tvm_prune.errors import BoardError
 
+INSTRUCTIONS = "instructions"
+ESTIMATED_CYCLES = "estimated-cycles"
+
 CLOCKS: Mapping[str, Sequence[str]] = {
     "local": ("seconds",),
     "rpc": ("seconds",),
