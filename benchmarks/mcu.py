@@ -1,9 +1,11 @@
 """Microcontrollers: what models take on emulated boards, unscheduled, by rule, tuned and pruned.
 
 For every model and board: flash, arena against its lower bound, stack, and exact instruction counts
-without schedules, with those by rule, and after tuning (of which the rule's schedule is the first
-candidate). Every count is taken three times. Then the example model is pruned to a third of its
-instructions within flash and RAM budgets, and the latency model predicts random pruned variants
+without schedules, with those by rule, after tuning (of which the rule's schedule is the first
+candidate), and after tuning with the smallest arena that padding in other places gives. Every count
+is taken three times. Estimated cycles, where llvm-mca is installed, are those of the same programs:
+another unit, told by LLVM's model of the pipeline. Then the example model is pruned to a third of
+its instructions within flash and RAM budgets, and the latency model predicts random pruned variants
 that it has not seen.
 """
 
@@ -28,11 +30,13 @@ from tvm_prune import Settings
 from tvm_prune.board import Board, load_board
 from tvm_prune.budget import Budgets
 from tvm_prune.compilation import example_inputs
+from tvm_prune.errors import BoardError
 from tvm_prune.frontend import load
 from tvm_prune.mcu import CModel, compile_c_model
-from tvm_prune.mcu.dialogue import run_model
+from tvm_prune.mcu.dialogue import profile_model, run_model
 from tvm_prune.mcu.firmware import FirmwareBuilder
-from tvm_prune.measure.qemu import qemu_link
+from tvm_prune.mcu.pad_choice import with_padding_that_fits
+from tvm_prune.measure.qemu import estimating_link, qemu_link
 from tvm_prune.model import Model
 from tvm_prune.session import Session, open_session
 from tvm_prune.settings import default_cache
@@ -103,7 +107,10 @@ def _measured_model(model: Model, session: Session, trials: int, folder: Path) -
     )  # fmt: skip
     tuned = {name: session.source(each).schedule(each, target) for name, each in workloads.items()}
     result: dict[str, Any] = {"trials": report.trials, "kernels": len(workloads)}
-    for kind, schedules in (("unscheduled", {}), ("rule", by_rule), ("tuned", tuned)):
+    small = with_padding_that_fits(lowered, tuned, target, room=0)
+    kinds: dict[str, dict[str, Any]] = {"unscheduled": {}, "rule": by_rule, "tuned": tuned}
+    kinds["tuned_small"] = small
+    for kind, schedules in kinds.items():
         compiled = compile_c_model(
             lowered, target, model.name, model.inputs, model.outputs, scheduled=schedules
         )
@@ -111,6 +118,8 @@ def _measured_model(model: Model, session: Session, trials: int, folder: Path) -
             f"{kind}_{figure}": value
             for figure, value in _run(compiled, model, session.board, folder).items()
         }
+    costs = zip(result["rule_kernels"], result["tuned_kernels"], strict=True)
+    result["calls_slower_than_by_rule"] = sum(tuned > rule for rule, tuned in costs)
     return result
 
 
@@ -123,8 +132,14 @@ def _run(compiled: CModel, model: Model, board: Board, folder: Path) -> dict[str
         link = qemu_link(board, _TIMEOUT)(elf, builder)
         inputs = [example_inputs(model)]
         reports = [run_model(link, model.inputs, (), inputs) for _ in range(RUNS)]
+        cycles = _estimated_cycles(elf, builder, model)
+        told = builder.build(compiled.files, Path(place) / "told", profile=True)
+        calls = len(compiled.kernel_names)
+        kernels = profile_model(qemu_link(board, _TIMEOUT)(told, builder), model.inputs, calls)
     return {
         "instructions": reports[0].costs[0],
+        "estimated_cycles": cycles,
+        "kernels": list(kernels.kernels),
         "instructions_of_each_run": [report.costs[0] for report in reports],
         "stack": max(report.stack for report in reports),
         "flash": memory.flash,
@@ -133,6 +148,16 @@ def _run(compiled: CModel, model: Model, board: Board, folder: Path) -> dict[str
         "arena_lower_bound": compiled.footprint.arena_lower_bound,
         "weights": compiled.footprint.weights,
     }
+
+
+def _estimated_cycles(elf: Path, builder: FirmwareBuilder, model: Model) -> int | None:
+    """Cycles of one run; None where llvm-mca is missing or does not know the processor."""
+    link = estimating_link(builder.board, _TIMEOUT)(elf, builder)
+    try:
+        return run_model(link, model.inputs, (), [example_inputs(model)]).costs[0]
+    except BoardError as error:
+        print(error, file=sys.stderr)
+        return None
 
 
 def pruned_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -204,7 +229,7 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             all(
                 len(set(r[f"{kind}_instructions_of_each_run"])) == 1
                 for r in models
-                for kind in ("unscheduled", "rule", "tuned")
+                for kind in ("unscheduled", "rule", "tuned", "tuned_small")
             )
         )
     for figure, name in (("resnet8", "resnet8"), ("dscnn", "ds_cnn")):
@@ -223,7 +248,20 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """The table so far."""
-    table = Table("model", "board", "flash", "arena", "of bound", "stack", "plain", "rule", "tuned")
+    table = Table(
+        "model",
+        "board",
+        "flash",
+        "arena",
+        "of bound",
+        "stack",
+        "plain",
+        "rule",
+        "tuned",
+        "small arena",
+        "tuned",
+        "cycles",
+    )
     for row in rows:
         if "failure" in row:
             table.add_row(row["model"], row["board"], row["failure"])
@@ -234,8 +272,14 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             f"{row['tuned_stack']:,}",
             *(f"{row[f'{kind}_instructions'] / 1e6:.2f} M"
               for kind in ("unscheduled", "rule", "tuned")),
+            f"{row['tuned_small_arena']:,}", f"{row['tuned_small_instructions'] / 1e6:.2f} M",
+            _millions(row["tuned_estimated_cycles"]),
         )  # fmt: skip
-    Console(width=120).print(table)
+    Console(width=140).print(table)
+
+
+def _millions(count: float | None) -> str:
+    return "unknown" if count is None else f"{count / 1e6:.2f} M"
 
 
 if __name__ == "__main__":
