@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -12,10 +15,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
+from tvm.rpc import base
 
 from tvm_prune.board import Board
 from tvm_prune.emulator import EmulatedBoard
+from tvm_prune.errors import MeasureError
 from tvm_prune.measure import Repeats, RpcMeasurer
+from tvm_prune.measure.served_boards import terms_of
 from tvm_prune.measure.tracker import Tracker
 
 _HOST = "127.0.0.1"
@@ -24,6 +30,9 @@ _TRACKER = (
     "runpy.run_module('tvm.exec.rpc_tracker', run_name='__main__')"
 )
 _PATIENCE = 300.0
+_SHORT = 5.0
+_PIDFD_GETFD = 438
+"""Number of the system call, the same on all architectures; Python has no function for it."""
 
 
 class Farm:
@@ -49,7 +58,7 @@ class Farm:
         return RpcMeasurer(
             self._board.tvm_target(),
             self.tracker,
-            clock=self._board.clock,
+            terms=terms_of(self._board),
             linker=self._board.linker,
             run_timeout=run_timeout,
             repeats=Repeats(exact=True),
@@ -83,6 +92,27 @@ class Farm:
         """Stop a board and its session; :meth:`mend` wakes them."""
         _signal(self.boards[position], signal.SIGSTOP)
 
+    def cut_connection(self, position: int) -> None:
+        """Cut the connection of the session that a board has with a process of ours, if any."""
+        port = self.boards[position].port
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error, OSError):
+                for each in process.net_connections("tcp"):
+                    if each.raddr and each.raddr.port == port:
+                        _shut(process.pid, each.fd)
+
+    def break_off_upload(self, _position: int) -> None:
+        """Be a client that gets a board, sends half of what it announces, and is gone."""
+        with contextlib.suppress(MeasureError, OSError):
+            offer = self.tracker.request(_SHORT)
+            if offer is None:
+                return
+            with socket.create_connection((offer.host, offer.port), timeout=_SHORT) as connection:
+                greeting = f"client:{offer.matchkey}".encode()
+                connection.sendall(struct.pack("<ii", base.RPC_MAGIC, len(greeting)) + greeting)
+                base.recvall(connection, 4)
+                connection.sendall(struct.pack("<Q", 1 << 20) + b"half of it")
+
     def kill_tracker(self, _position: int) -> None:
         """Kill the tracker."""
         with contextlib.suppress(ProcessLookupError):
@@ -97,6 +127,8 @@ class Farm:
             "agent killed": self.kill_agent,
             "board stopped": self.stop_board,
             "tracker killed": self.kill_tracker,
+            "connection cut": self.cut_connection,
+            "upload broken off": self.break_off_upload,
         }
 
     def close(self) -> None:
@@ -123,6 +155,19 @@ class Farm:
                     return
             time.sleep(0.1)
         raise TimeoutError(f"{len(wanted)} boards did not register at {self.tracker.name}")
+
+
+def _shut(process: int, descriptor: int) -> None:
+    """Shut a socket of another process."""
+    pidfd = os.pidfd_open(process)
+    try:
+        ours = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, pidfd, descriptor, 0)
+        if ours < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+        with socket.socket(fileno=ours) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+    finally:
+        os.close(pidfd)
 
 
 def _signal(board: EmulatedBoard, number: int) -> None:

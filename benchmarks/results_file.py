@@ -48,11 +48,22 @@ def write_results(
     return path
 
 
-def stored_rows(name: str) -> list[dict[str, Any]]:
+def stored_rows(name: str, path: Path | None = None) -> list[dict[str, Any]]:
     """Rows that an earlier run of a benchmark wrote; none where there was none."""
-    path = _FOLDER / f"{name}.json"
+    path = path or _FOLDER / f"{name}.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     return rows
+
+
+def circumstances() -> dict[str, Any]:
+    """When and where something is run: for rows of parts that are not run together."""
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "load_average": os.getloadavg()[0],
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "versions": _versions(),
+    }
 
 
 def _versions() -> dict[str, str]:

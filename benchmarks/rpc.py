@@ -9,6 +9,10 @@
 - Sessions of one kernel each follow one another.
 
 Costs are instructions, which nothing disturbs; what is in seconds here is how long our work takes.
+
+Parts may be run one by one (``--only``): rows of the others stay as they were, and each part has a
+row that tells when and under which circumstances it was run. ``--resume`` goes on with sessions and
+faults that were interrupted: their rows are written as they are made.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +36,7 @@ from rich.table import Table
 from tvm import script
 
 from benchmarks.emulated_farm import Farm
-from benchmarks.results_file import write_results
+from benchmarks.results_file import circumstances, stored_rows, write_results
 from tvm_prune.board import load_board
 from tvm_prune.errors import PruneError
 from tvm_prune.export import read_bundle
@@ -40,6 +44,7 @@ from tvm_prune.frontend import load
 from tvm_prune.installation import install
 from tvm_prune.measure import Repeats, RpcMeasurer, rpc_jobs
 from tvm_prune.measure.pool import Failed, WorkerPool
+from tvm_prune.measure.served_boards import terms_of
 from tvm_prune.measurement import Artifact, Measurement
 from tvm_prune.settings import Settings
 from tvm_prune.workflow import prune
@@ -49,6 +54,12 @@ _BOARD = "aarch64-qemu"
 _RUN_TIMEOUT = 10.0
 _BATCH = 8
 """Kernels that are measured while one fault happens."""
+
+_ROUND = 16
+"""Kernels that are measured at once, as many as a round of tuning or sampling has."""
+
+_FEW = 100
+"""Sessions of a row."""
 
 _KERNEL = """
 @I.ir_module
@@ -67,6 +78,8 @@ Row = dict[str, Any]
 def main() -> None:
     """Run everything, print the figures and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=list(_PARTS), default=list(_PARTS))
+    parser.add_argument("--resume", action="store_true", help="keep what the parts have done")
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--sessions", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5, help="of one board and two, in turns")
@@ -74,17 +87,41 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="write the results to another file")
     options = parser.parse_args()
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if options.trials:
-            rows.append(_main_job(folder, options.trials))
-        rows += _scaling(folder, options.rounds)
-        rows += _sessions(folder, options.sessions)
-        rows += _faults(folder, options.faults, options.seed)
-    figures = _figures(rows)
-    write_results("rpc", figures, rows, options.output)
-    _print(figures)
+    results = _Results(options.output)
+    for name in options.only:
+        if not options.resume:
+            results.forget(name)
+        with tempfile.TemporaryDirectory() as folder:
+            results.begin(name)
+            _PARTS[name](results, Path(folder), options)
+    _print(_figures(results.rows))
+
+
+class _Results:
+    """All rows, on disk as soon as they are made."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.rows: list[Row] = stored_rows("rpc", path)
+
+    def of(self, experiment: str) -> list[Row]:
+        """Rows of one part."""
+        return [row for row in self.rows if row["experiment"] == experiment]
+
+    def forget(self, experiment: str) -> None:
+        """Drop the rows of a part that is run again."""
+        self.rows = [
+            row for row in self.rows if experiment not in (row["experiment"], row.get("of"))
+        ]
+
+    def begin(self, experiment: str) -> None:
+        """A row that tells under which circumstances a part is run from now on."""
+        self.rows.append({"experiment": "run", "of": experiment, **circumstances()})
+
+    def add(self, row: Row) -> None:
+        """Keep a row."""
+        self.rows.append(row)
+        write_results("rpc", _figures(self.rows), self.rows, self._path)
 
 
 @dataclass
@@ -109,7 +146,7 @@ class _Steps:
         print(text, flush=True)
 
 
-def _main_job(folder: Path, trials: int) -> Row:
+def _main_job(results: _Results, folder: Path, options: argparse.Namespace) -> None:
     """Prune and deploy the example network."""
     steps, start = _Steps(), time.perf_counter()
     with np.load(_EXAMPLES / "fashion_calibration.npz") as file:
@@ -119,30 +156,33 @@ def _main_job(folder: Path, trials: int) -> Row:
         _BOARD,
         latency="0.5x",
         calibration=data,
-        settings=replace(Settings(), cache=folder / "cache", trials=trials),
+        settings=replace(Settings(), cache=folder / "cache", trials=options.trials),
         progress=steps,
     )
     result.save(folder / "out")
     pruned = time.perf_counter() - start
     few = {name: array[:16] for name, array in data.items()}
     deployed = install(read_bundle(folder / "out"), _BOARD, few)
-    return {
-        "experiment": "main job",
+    row = {
+        "experiment": MAIN_JOB,
         "unit": result.latency.unit,
+        "trials_per_kernel": options.trials,
         "dense": result.dense_latency.median,
         "pruned": result.latency.median,
         "deployed": deployed.latency.median,
         "max_relative_error": deployed.max_relative_error,
         "seconds": pruned,
+        "seconds_of_each_step": steps.seconds,
         "tuning_seconds": steps.seconds["tuning the dense kernels"],
         "trials": result.tuning.trials,
         "failed_trials": sum(failure.count for failure in result.tuning.failures),
     }
+    results.add(row)
 
 
-def _scaling(folder: Path, rounds: int) -> list[Row]:
+def _scaling(results: _Results, folder: Path, options: argparse.Namespace) -> None:
     """Kernels per second with one board and with two, in turns."""
-    board, rows = load_board(_BOARD), []
+    board = load_board(_BOARD)
     with contextlib.ExitStack() as stack:
         sides = {}
         for count in (1, 2):
@@ -153,81 +193,81 @@ def _scaling(folder: Path, rounds: int) -> list[Row]:
             kernel, _ = _kernel(measurer)
             measurer.run([kernel] * 2 * count)
             sides[count] = (measurer, kernel)
-        for number in range(rounds):
+        for number in range(options.rounds):
             for count, (measurer, kernel) in sides.items():
                 start = time.perf_counter()
-                done = measurer.run([kernel] * 2 * _BATCH)
+                done = measurer.run([kernel] * _ROUND)
                 seconds = time.perf_counter() - start
                 measured = sum(isinstance(each, Measurement) for each in done)
-                rows.append(
-                    {
-                        "experiment": "boards at once",
-                        "boards": count,
-                        "round": number,
-                        "kernels_per_second": measured / seconds,
-                    }
-                )
-    return rows
+                row = {"boards": count, "round": number, "kernels": len(done)}
+                rate = measured / seconds
+                results.add({"experiment": SCALING, **row, "kernels_per_second": rate})
 
 
-def _sessions(folder: Path, count: int) -> list[Row]:
+def _sessions(results: _Results, folder: Path, options: argparse.Namespace) -> None:
     """Sessions of one kernel each."""
     farm = Farm(load_board(_BOARD), 1, 19320, folder)
     measurer = farm.measurer()
     workers = WorkerPool(1, timeout=120.0, imports=("tvm_prune.measure.rpc_jobs",))
-    rows: list[Row] = []
     try:
         kernel, cost = _kernel(measurer, steps=100)
         workers.start(1)
-        repeats, causes, taken = Repeats(exact=True), [], []
-        for _ in range(count):
-            server = farm.tracker.request(60.0)
-            start = time.perf_counter()
-            job = (server, 60.0, [(str(kernel.path), kernel.arguments)], repeats, measurer.unit)
-            [result] = workers.map(rpc_jobs.run_kernels, [job]) if server else [Failed("no server")]
-            taken.append(time.perf_counter() - start)
-            cause = result if isinstance(result, Failed) else result.result[0]
-            if isinstance(cause, Failed):
-                causes.append(cause.cause)
-            elif round(cause[0] * 1e9) != cost:
-                causes.append(f"{cause[0] * 1e9} instructions instead of {cost}")
-        rows.append(
-            {
-                "experiment": "sessions",
-                "sessions": count,
-                "failures": causes,
-                "median_seconds": statistics.median(taken) if taken else None,
-            }
-        )
+        left = options.sessions - sum(row["sessions"] for row in results.of(SESSIONS))
+        while left > 0:
+            count = min(left, _FEW)
+            results.add(_some_sessions(farm, workers, kernel, cost, count))
+            left -= count
     finally:
         workers.close()
         measurer.close()
         farm.close()
-    return rows
 
 
-def _faults(folder: Path, count: int, seed: int) -> list[Row]:
+def _some_sessions(
+    farm: Farm, workers: WorkerPool, kernel: Artifact, cost: float, count: int
+) -> Row:
+    terms, repeats = terms_of(load_board(_BOARD)), Repeats(exact=True)
+    causes, taken = [], []
+    for _ in range(count):
+        server = farm.tracker.request(60.0)
+        start = time.perf_counter()
+        job = (server, 60.0, [(str(kernel.path), kernel.arguments)], repeats, terms)
+        [result] = workers.map(rpc_jobs.run_kernels, [job]) if server else [Failed("no server")]
+        taken.append(time.perf_counter() - start)
+        cause = result if isinstance(result, Failed) else result.result[0]
+        if isinstance(cause, Failed):
+            causes.append(cause.cause)
+        elif round(cause[0] * 1e9) != cost:
+            causes.append(f"{cause[0] * 1e9} instructions instead of {cost}")
+    seconds = statistics.median(taken)
+    return {"experiment": SESSIONS, "sessions": count, "failures": causes, "seconds": seconds}
+
+
+def _faults(results: _Results, folder: Path, options: argparse.Namespace) -> None:
     """One fault after another, each at a random moment of the measuring of some kernels."""
-    if not count:
-        return []
-    generator = random.Random(seed)
     farm = Farm(load_board(_BOARD), 2, 19330, folder)
     measurer = farm.measurer(_RUN_TIMEOUT)
     try:
         kernel, cost = _kernel(measurer)
         start = time.perf_counter()
         measurer.run([kernel] * _BATCH)
-        usual = time.perf_counter() - start
-        rows = []
-        for number in range(count):
+        shortest = time.perf_counter() - start
+        while (done := len(_amid(results.of(FAULTS)))) < options.faults:
+            generator = random.Random(f"{options.seed} {len(results.of(FAULTS))}")
             kind = generator.choice(list(farm.faults))
-            moment, victim = generator.uniform(0, usual), generator.randrange(2)
-            rows.append(_fault(farm, measurer, kernel, cost, kind, moment, victim))
-            print(f"fault {number + 1} of {count}: {rows[-1]}", flush=True)
-        return rows
+            moment, victim = generator.uniform(0, shortest), generator.randrange(2)
+            row = _fault(farm, measurer, kernel, cost, kind, moment, victim)
+            shortest = min(shortest, row["seconds"])
+            results.add(row)
+            print(f"{done} of {options.faults} faults; now {row}", flush=True)
     finally:
         measurer.close()
         farm.close()
+
+
+def _amid(faults: Sequence[Row]) -> list[Row]:
+    """Those that happened while something was measured; the others came too late."""
+    return [row for row in faults if row["moment"] < row["seconds"]]
 
 
 def _fault(
@@ -250,7 +290,7 @@ def _fault(
     again = _costs(measurer, kernel, _BATCH - len(measured))
     every = [*measured, *again]
     return {
-        "experiment": "faults",
+        "experiment": FAULTS,
         "kind": kind,
         "moment": moment,
         "seconds": seconds,
@@ -276,38 +316,45 @@ def _kernel(measurer: RpcMeasurer, steps: int = _STEPS) -> tuple[Artifact, float
 
 
 def _figures(rows: Sequence[Row]) -> dict[str, float]:
-    by = {name: [row for row in rows if row["experiment"] == name] for name in _EXPERIMENTS}
+    by = {name: [row for row in rows if row["experiment"] == name] for name in _PARTS}
     figures: dict[str, float] = {"boards_used": 2}
-    for row in by["main job"]:
+    for row in by[MAIN_JOB]:
         figures["dense_instructions"] = row["dense"]
         figures["pruned_instructions"] = row["pruned"]
         figures["ratio"] = row["pruned"] / row["dense"]
         figures["main_job_seconds"] = row["seconds"]
         figures["seconds_per_trial"] = row["tuning_seconds"] / max(row["trials"], 1)
     rates = {
-        count: [r["kernels_per_second"] for r in by["boards at once"] if r["boards"] == count]
+        count: [r["kernels_per_second"] for r in by[SCALING] if r["boards"] == count]
         for count in (1, 2)
     }
-    if rates[1]:
+    if rates[1] and rates[2]:
         one, two = (statistics.median(rates[count]) for count in (1, 2))
         figures |= {
             "kernels_per_second_one_board": one,
             "kernels_per_second_two_boards": two,
             "scaling_two_boards": two / one,
         }
-    for row in by["sessions"]:
-        figures["sessions"] = row["sessions"]
-        figures["session_failures"] = len(row["failures"])
-        figures["session_seconds"] = row["median_seconds"]
-    figures["faults_injected"] = len(by["faults"])
-    figures["lost_measurements"] = sum(row["lost"] for row in by["faults"])
-    figures["wrong_results"] = sum(row["wrong"] for row in by["faults"])
-    if by["faults"]:
-        figures["longest_fault_seconds"] = max(row["seconds"] for row in by["faults"])
+    if by[SESSIONS]:
+        figures["sessions"] = sum(row["sessions"] for row in by[SESSIONS])
+        figures["session_failures"] = sum(len(row["failures"]) for row in by[SESSIONS])
+        figures["session_seconds"] = statistics.median(row["seconds"] for row in by[SESSIONS])
+    if by[FAULTS]:
+        figures["faults_injected"] = len(_amid(by[FAULTS]))
+        figures["lost_measurements"] = sum(row["lost"] for row in by[FAULTS])
+        figures["wrong_results"] = sum(row["wrong"] for row in by[FAULTS])
+        figures["longest_fault_seconds"] = max(row["seconds"] for row in by[FAULTS])
     return figures
 
 
-_EXPERIMENTS = ("main job", "boards at once", "sessions", "faults")
+MAIN_JOB, SCALING, SESSIONS, FAULTS = "main job", "boards at once", "sessions", "faults"
+
+_PARTS: Mapping[str, Callable[[_Results, Path, argparse.Namespace], None]] = {
+    MAIN_JOB: _main_job,
+    SCALING: _scaling,
+    SESSIONS: _sessions,
+    FAULTS: _faults,
+}
 
 
 def _print(figures: dict[str, float]) -> None:

@@ -28,9 +28,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "compilation firmware_build firmware_run scoring session verification board_check "
         "reachability console arguments",
         "planner transform measure export report recover frontend torch sensitivity",
-        "latency importance accuracy_arguments mcu",
+        "latency importance accuracy_arguments board_arguments mcu",
         "tuning emulator",
-        "channels operations to_onnx agent activations cycles",
+        "channels operations to_onnx agent activations cycles board_choice",
         "model plan board budget measurement settings progress toolchain manifest",
         "connections microcontroller target",
         "errors machine units",

@@ -114,6 +114,9 @@ def test_an_unknown_board_names_the_nearest_and_all_others() -> None:
         ("flash = 1048576", 'flash = "1 MB"', ["`flash`", "str", "'1 MB'", "int"]),
         ("flash = 1048576", "flash = true", ["`flash`", "bool", "int"]),
         ("repeats = 7", "cooldown = -1.0", ["`measure.cooldown` = -1", "negative"]),
+        ("repeats = 7", "cores = [0]", ["`measure.cores` = [0]", "rpc, qemu-user"]),
+        ("repeats = 7", "cores = [1, 1]", ["`measure.cores` = [1, 1]", "different cores"]),
+        ("repeats = 7", 'cores = ["a"]', ["`measure.cores` = ['a']", "[4, 5]"]),
         ("repeats = 7", "repeats = 7.5", ["`measure.repeats`", "float", "int"]),
         ('name = "mine"', "name = 5", ["`name`", "int", "str"]),
         ('description = "a board of my own"', "", ["lacks `description`"]),
@@ -227,6 +230,7 @@ def test_a_board_behind_a_tracker_does_not_depend_on_this_machine_but_on_its_key
     [
         ('key = "pi"', "", ["`connection` = 'rpc'", "`rpc.key` = None"]),
         ('connection = "rpc"', 'connection = "local"', ["'local'", "`rpc.key` = 'pi'"]),
+        ("[rpc]", "[measure]\ncores = [4, 5]\n[rpc]", ["`target.num-cores` = 4", "[4, 5]"]),
         ("tracker =", "traker =", ["`rpc.traker`", "Did you mean `rpc.tracker`"]),
         ("linker =", "linkers =", ["`toolchain.linkers`", "linker"]),
     ],
@@ -260,6 +264,14 @@ key = "emulated"
 [measure]
 repeats = 1
 """
+
+
+def test_a_board_may_name_the_cores_to_measure_on(tmp_path: Path) -> None:
+    text = BEHIND_A_TRACKER.replace("num-cores = 4", "num-cores = 2")
+    pinned = text + "\n[measure]\ncores = [4, 5]\ncooldown = 2\n"
+    board, other = (load_board(written(tmp_path, each)) for each in (pinned, text))
+    assert (board.cores, board.cooldown) == ((4, 5), 2.0)
+    assert board.fingerprint != other.fingerprint
 
 
 def test_an_emulated_board_counts_instructions(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +98,35 @@ def test_a_bundle_is_deployed_with_the_cost_it_was_pruned_to(folder: Path, told)
     assert deployed["samples"] == 4
     assert 0 <= deployed["max_relative_error"] < 1e-4
     assert Path(deployed["kept_at"]).name.startswith("model-")
+
+
+def test_estimated_cycles_are_a_unit_of_their_own_from_pruning_to_deployment(
+    folder: Path, told: dict[str, Any]
+) -> None:
+    finished = started(
+        folder, "prune", "model.onnx", "--board", QEMU, "--clock", "estimated-cycles",
+        "--latency", "0.6x", "--calibration", "data.npz", "--trials", 2, "--samples", 2,
+        "--cache", "cache", "-o", "cycles", "--json",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    estimated = json.loads(finished.stdout)
+    latency = estimated["latency"]
+    assert latency["unit"] == "estimated cycles"
+    assert latency["pruned"]["median"] <= 0.6 * latency["dense"]["median"]
+    assert latency["dense"]["median"] != told["latency"]["dense"]["median"]
+    with contextlib.closing(sqlite3.connect(folder / "cache" / "measurements.sqlite")) as file:
+        units = file.execute("SELECT DISTINCT board, unit FROM kernel WHERE failure IS NULL")
+        assert set(units.fetchall()) == {
+            (estimated["board"]["fingerprint"], "estimated cycles"),
+            (told["board"]["fingerprint"], "instructions"),
+        }
+    deploy = ("deploy", "cycles", "--board", QEMU, "--input", "data.npz")
+    deployed = json.loads(started(folder, *deploy, "--json").stdout)
+    assert deployed["latency"]["unit"] == "estimated cycles"
+    assert deployed["latency"]["median"] == latency["pruned"]["median"]
+    refused = started(folder, *deploy, "--clock", "instructions")
+    assert refused.returncode == 1
+    assert "measured in estimated cycles, but the board" in refused.stderr
 
 
 def altered(folder: Path, tmp_path: Path) -> Path:

@@ -89,6 +89,14 @@ def test_a_compiled_project_runs(compiled: Path, folder: Path) -> None:
         assert kernel in said
 
 
+def test_a_project_tells_estimated_cycles(compiled: Path, folder: Path) -> None:
+    command = ["run", "fw", "--input", "few.npz", "--clock", "estimated-cycles", "--json"]
+    told = json.loads(succeeded(tvm_prune(folder, *command)))
+    assert told["unit"] == "estimated cycles"
+    assert len(set(told["costs"])) == 1
+    check_outputs(told["outputs"]["y"], folder / "model.onnx", folder)
+
+
 def test_a_project_is_built_by_a_cross_compiler_alone(compiled: Path, folder: Path) -> None:
     """No Python on the PATH, and nothing of this package in the environment."""
     tools = folder / "tools"

@@ -17,6 +17,7 @@ from tvm_prune.accuracy_arguments import (
     depth_options,
     threshold_options,
 )
+from tvm_prune.board_arguments import clock_option, place_options
 from tvm_prune.budget import QUANTITIES
 from tvm_prune.errors import DataError, ModelError
 from tvm_prune.importance import CRITERIA
@@ -154,20 +155,8 @@ def board_options(parser: argparse.ArgumentParser) -> None:
         "--cache", type=Path, default=default_cache(), metavar="DIR",
         help="where tuned schedules and measurements are kept over runs",
     )  # fmt: skip
+    clock_option(parser)
     place_options(parser)
-
-
-def place_options(parser: argparse.ArgumentParser) -> None:
-    """Where kernels are built, and who knows the board's servers."""
-    parser.add_argument(
-        "--executor", metavar="URL",
-        help="build kernels elsewhere: dask://HOST:PORT, the scheduler of a Dask cluster",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tracker", metavar="HOST:PORT",
-        help="the RPC tracker that knows the board's servers "
-        "(default: the board file's, or $TVM_TRACKER_HOST and $TVM_TRACKER_PORT)",
-    )  # fmt: skip
 
 
 def weights_options(parser: argparse.ArgumentParser) -> None:
@@ -187,6 +176,7 @@ def compile_options(parser: argparse.ArgumentParser) -> None:
         "--code", choices=list(CODES), default="llvm",
         help="kernels as an object file (llvm, default) or as portable C (c)",
     )  # fmt: skip
+    clock_option(parser)
     parser.add_argument(
         "--cache", type=Path, default=default_cache(), metavar="DIR",
         help="where tuned schedules are kept over runs",
@@ -208,6 +198,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--board", help="run a C project on this board instead of the one it was made for"
     )
+    clock_option(parser)
     parser.add_argument(
         "--profile", action="store_true", help="tell what each kernel of a C project costs, too"
     )

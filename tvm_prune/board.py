@@ -21,10 +21,12 @@ from tvm_prune.connections import (
     check_choice,
     check_clock,
     check_connection,
+    check_measure,
 )
 from tvm_prune.errors import BoardError
 from tvm_prune.machine import core_count, cpu_name, governor
 from tvm_prune.target import complete_target
+from tvm_prune.units import unit_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -56,7 +58,7 @@ TABLES: Mapping[str, Mapping[str, type]] = {
     "rpc": {"key": str, "tracker": str},
     "emulator": {"cpu": str, "boards": int},
     "toolchain": {"linker": str, "compiler": str, "flags": list},
-    "measure": {"clock": str, "repeats": int, "cooldown": float},
+    "measure": {"clock": str, "repeats": int, "cooldown": float, "cores": list},
     **microcontroller.TABLES,
 }
 """Keys of the tables of a board file, none of which must be given where the table is not."""
@@ -76,9 +78,10 @@ class Board:
         key: what the board's servers are called at the tracker; there may be several.
         tracker: ``HOST:PORT`` of the tracker, where the file says it.
         linker: compiler driver that links code for the board; this machine's by default.
-        clock: unit of its measurements.
+        clock: what its measurements count, from ``connections.CLOCKS``.
         repeats: measurements of one kernel, each long enough for the clock.
         cooldown: seconds of rest before each of them, for boards that get hot.
+        cores: numbers of those that sessions run on; any where it is empty.
         flash: bytes of flash, where that is a limit.
         ram: bytes of RAM, where that is a limit.
         emulated_cpu: what QEMU calls the processor, where the board is emulated.
@@ -104,6 +107,7 @@ class Board:
     clock: str = "seconds"
     repeats: int = 5
     cooldown: float = 0.0
+    cores: tuple[int, ...] = ()
     flash: int | None = None
     ram: int | None = None
     emulated_cpu: str | None = None
@@ -117,6 +121,11 @@ class Board:
     usb: str | None = None
     baud: int = microcontroller.BAUD
     flasher: tuple[str, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """Unit of its measurements."""
+        return unit_of(self.clock)
 
     @property
     def is_microcontroller(self) -> bool:
@@ -166,6 +175,8 @@ class Board:
             "clock": self.clock,
             "tvm": tvm.__version__,
         }
+        if self.cores:
+            identity["measured_on"] = self.cores
         if self.emulated_cpu is not None:
             identity["emulated_cpu"] = self.emulated_cpu
         if self.is_microcontroller:
@@ -237,7 +248,8 @@ def _read(path: Path) -> Board:
         linker=data.get("toolchain", {}).get("linker"),
         clock=measure.get("clock", CLOCKS[data["connection"]][0]),
         repeats=measure.get("repeats", 5),
-        cooldown=measure.get("cooldown", 0.0),
+        cooldown=float(measure.get("cooldown", 0.0)),
+        cores=tuple(measure.get("cores", ())),
         flash=data.get("flash"),
         ram=data.get("ram"),
         emulated_cpu=emulator.get("cpu"),
@@ -258,12 +270,7 @@ def _check(path: Path, data: Mapping[str, Any]) -> None:
     check_choice(path, "connection", data["connection"], CONNECTIONS)
     check_connection(path, data)
     check_clock(path, data)
-    cooldown = data.get("measure", {}).get("cooldown", 0.0)
-    if cooldown < 0:
-        raise BoardError(
-            f"The board file {path} says `measure.cooldown` = {cooldown:g}; it must not "
-            "be negative."
-        )
+    check_measure(path, data)
     for table, key in (("measure", "repeats"), ("emulator", "boards")):
         number = data.get(table, {}).get(key, 1)
         if number < 1:
@@ -283,7 +290,7 @@ def _check_keys(
                 f"The board file {path} has an unknown key `{prefix}{key}`; "
                 f"allowed: {', '.join(types)}.{hint}"
             )
-        if type(value) is not types[key]:
+        if type(value) is not types[key] and (type(value), types[key]) != (int, float):
             raise BoardError(
                 f"The board file {path} gives `{prefix}{key}` as {type(value).__name__} "
                 f"({value!r}); it must be {types[key].__name__}."

@@ -119,15 +119,20 @@ def check_facts(board: Board, facts: Mapping[str, Any]) -> None:
         )
 
 
-def _kernel(target: Any) -> Any:
-    """A matrix product, scheduled for a target."""
+def matrix_product(size: int) -> Any:
+    """A Relax module whose ``main`` multiplies `left` and `right`, float32 squares of `size`."""
     builder = relax.BlockBuilder()
-    kind = relax.TensorType((_SIZE, _SIZE), "float32")
+    kind = relax.TensorType((size, size), "float32")
     left, right = relax.Var("left", kind), relax.Var("right", kind)
     with builder.function("main", [left, right]):
         with builder.dataflow():
             product = builder.emit_output(relax.op.matmul(left, right))
         builder.emit_func_output(product)
+    return builder.get()
+
+
+def _kernel(target: Any) -> Any:
+    """A matrix product, scheduled for a target."""
     with tvm.target.Target(target):
-        [call] = kernel_calls(lower(builder.get(), target))
+        [call] = kernel_calls(lower(matrix_product(_SIZE), target))
     return default_schedule(call.workload, target).mod

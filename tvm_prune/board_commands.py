@@ -9,7 +9,9 @@ from typing import Any
 from tvm_prune.agent import ARCHITECTURES, build_agent
 from tvm_prune.arguments import arrays
 from tvm_prune.board import board_names, load_board
+from tvm_prune.board_arguments import clock_option, tracker_option
 from tvm_prune.board_check import check_board
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.console import ConsoleProgress
 from tvm_prune.emulator import EmulatedBoard, check_cpu
 from tvm_prune.errors import BoardError, MeasureError
@@ -28,7 +30,8 @@ def deploy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", action="store_true", help="leave the model on the board, whose agent allows it"
     )
-    _tracker_option(parser)
+    clock_option(parser)
+    tracker_option(parser)
 
 
 def deploy_bundle(options: argparse.Namespace) -> tuple[str, Any]:
@@ -38,6 +41,7 @@ def deploy_bundle(options: argparse.Namespace) -> tuple[str, Any]:
         options.board,
         arrays(options.input),
         tracker=options.tracker,
+        clock=options.clock,
         keep=options.keep,
     )
     return done.report(), done.to_json()
@@ -49,13 +53,14 @@ def boards_options(parser: argparse.ArgumentParser) -> None:
         "--check", metavar="NAME",
         help="build and run a kernel on this board: what is there, and does it fit its file?",
     )  # fmt: skip
-    _tracker_option(parser)
+    clock_option(parser)
+    tracker_option(parser)
 
 
 def list_boards(options: argparse.Namespace) -> tuple[str, Any]:
     """All boards, or one more closely."""
     if options.check is not None:
-        checked = check_board(load_board(options.check), options.tracker)
+        checked = check_board(chosen_board(options.check, options.clock), options.tracker)
         return checked.report(), checked.to_json()
     rows = [reachability(load_board(name), options.tracker) for name in board_names()]
     return boards_text(rows), [vars(row) for row in rows]
@@ -88,12 +93,13 @@ def board_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["start"], help="what to do")
     parser.add_argument("board", metavar="NAME", help="an emulated board, or a .toml file of one")
     parser.add_argument("--cpu", metavar="CPU", help="what to emulate (default: the board file's)")
-    _tracker_option(parser)
+    clock_option(parser)
+    tracker_option(parser)
 
 
 def board(options: argparse.Namespace) -> tuple[str, Any]:
     """Emulate a board until Ctrl-C."""
-    chosen = load_board(options.board)
+    chosen = chosen_board(options.board, options.clock)
     if chosen.emulated_cpu is None:
         raise BoardError(
             f"The board '{chosen.name}' is not emulated ({chosen.connection}): start TVM's RPC "
@@ -102,9 +108,12 @@ def board(options: argparse.Namespace) -> tuple[str, Any]:
     cpu = check_cpu(options.cpu or chosen.emulated_cpu)
     if options.tracker is not None:
         find_tracker(options.tracker, str(chosen.key))
-    started = EmulatedBoard(cpu, str(chosen.key), options.tracker)
+    started = EmulatedBoard(cpu, str(chosen.key), options.tracker, clock=chosen.clock)
     place = f", tracker {options.tracker}" if options.tracker else ""
-    ConsoleProgress().say(f"{chosen.name} ({cpu}) listens at {started.name}{place}; Ctrl-C ends it")
+    ConsoleProgress().say(
+        f"{chosen.name} ({cpu}, counts {chosen.unit}) listens at {started.name}{place}; "
+        "Ctrl-C ends it"
+    )
     try:
         status = started.process.wait()
     except KeyboardInterrupt:
@@ -112,9 +121,3 @@ def board(options: argparse.Namespace) -> tuple[str, Any]:
     finally:
         started.close()
     raise MeasureError(f"The emulated board ended by itself, with the status {status}.")
-
-
-def _tracker_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--tracker", metavar="HOST:PORT", help="the RPC tracker that knows the board's servers"
-    )

@@ -32,7 +32,7 @@ class Quantity:
 
 _COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-_CLOCK_COUNTS = ("instructions", "cycles")
+_CLOCK_COUNTS = ("instructions", "estimated cycles", "cycles")
 """Units of boards that tell no time."""
 _BYTE_UNITS = {"": 1.0, "B": 1.0, "KB": 1024.0, "MB": 1024.0**2}
 
@@ -40,7 +40,11 @@ QUANTITIES: Mapping[str, Quantity] = {
     "latency": Quantity(
         "latency",
         _TIME_UNITS
-        | {prefix + unit: size for unit in _CLOCK_COUNTS for prefix, size in _COUNT_UNITS.items()},
+        | {
+            prefix + unit.replace(" ", ""): size
+            for unit in _CLOCK_COUNTS
+            for prefix, size in _COUNT_UNITS.items()
+        },
         " ms",
         "'8ms', '350us', '0.5x' (half of the dense model's latency); for a microcontroller "
         "'20M instructions' under QEMU, '20M cycles' on a board",
@@ -81,7 +85,8 @@ class Budget:
         quantity: name of the quantity, from ``QUANTITIES``.
         amount: the bound in seconds, or a count; None where it is relative.
         ratio: the bound as a share of what the dense model costs, or None.
-        unit: of a latency, ``seconds``, ``instructions`` or ``cycles``; None where it may be any.
+        unit: of a latency, ``seconds`` or one of the counts of ``_CLOCK_COUNTS``; None where it
+            may be any.
     """
 
     quantity: str
@@ -105,7 +110,7 @@ class Budget:
         kind = QUANTITIES[quantity]
         units = "|".join(sorted(kind.units, key=len, reverse=True))
         number = r"\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*"
-        match = re.fullmatch(rf"{number}(x|{units})\s*", re.sub(r"\s+(?=[a-z])", "", text))
+        match = re.fullmatch(rf"{number}(x|{units})\s*", re.sub(r"[\s-]+(?=[a-z])", "", text))
         if match is None:
             raise BudgetError(
                 f"Cannot read the budget '{text}' for the {kind.noun}; write {kind.examples}."
@@ -156,7 +161,8 @@ def _unit_of(quantity: str, unit: str) -> str | None:
     """What a board measures where a latency has this unit."""
     if quantity != "latency":
         return None
-    return next((counted for counted in _CLOCK_COUNTS if unit.endswith(counted)), "seconds")
+    counts = {counted.replace(" ", ""): counted for counted in _CLOCK_COUNTS}
+    return next((counts[text] for text in counts if unit.endswith(text)), SECONDS)
 
 
 def absolute_bytes(quantity: str, text: str) -> int:

@@ -29,6 +29,7 @@ from tvm_prune.arguments import (
     without_budget,
     writable,
 )
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.board_commands import (
     agent,
     agent_options,
@@ -213,7 +214,8 @@ def _compile(options: argparse.Namespace) -> tuple[str, Any]:
     output = writable(Path(options.output))
     model = load(options.model, shapes(options.shape))
     ram = absolute_bytes("ram", options.ram) if options.ram else None
-    compiled = write_project(model, options.board, output, options.cache, options.code, ram)
+    chosen = chosen_board(options.board, options.clock)
+    compiled = write_project(model, chosen, output, options.cache, options.code, ram)
     return c_model_text(compiled, output), vars(compiled.footprint)
 
 
@@ -232,6 +234,7 @@ def _run_firmware(options: argparse.Namespace) -> tuple[str, Any]:
         read_project(options.bundle),
         arrays(options.input),
         options.board,
+        clock=options.clock,
         profile=options.profile,
     )
     if options.output:

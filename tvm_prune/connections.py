@@ -14,11 +14,11 @@ ESTIMATED_CYCLES = "estimated-cycles"
 CLOCKS: Mapping[str, Sequence[str]] = {
     "local": ("seconds",),
     "rpc": ("seconds",),
-    "qemu-user": ("instructions",),
-    "qemu": ("instructions",),
+    "qemu-user": (INSTRUCTIONS, ESTIMATED_CYCLES),
+    "qemu": (INSTRUCTIONS, ESTIMATED_CYCLES),
     "serial": ("cycles",),
 }
-"""Units that each connection can measure in, the usual one first."""
+"""Clocks that each connection can have, the usual one first."""
 
 CONNECTIONS = tuple(CLOCKS)
 SERVED = ("rpc", "qemu-user")
@@ -61,6 +61,38 @@ def check_clock(path: Path, data: Mapping[str, Any]) -> None:
             f"not even which of two schedules is faster. Allowed: {', '.join(allowed)}."
         )
     check_choice(path, "measure.clock", clock, allowed)
+
+
+def check_measure(path: Path, data: Mapping[str, Any]) -> None:
+    """Check how a board file wants code to be measured.
+
+    Raises:
+        BoardError: if that cannot be done.
+    """
+    measure = data.get("measure", {})
+    cooldown, cores = measure.get("cooldown", 0.0), measure.get("cores", [])
+    if cooldown < 0:
+        raise BoardError(
+            f"The board file {path} says `measure.cooldown` = {cooldown:g}; it must not "
+            "be negative."
+        )
+    if not all(type(core) is int and core >= 0 for core in cores) or len({*cores}) < len(cores):
+        raise BoardError(
+            f"The board file {path} says `measure.cores` = {cores}; it must be the numbers of "
+            "different cores, for example [4, 5]."
+        )
+    if cores and data["connection"] not in SERVED:
+        raise BoardError(
+            f"The board file {path} says `connection` = '{data['connection']}' and "
+            f"`measure.cores` = {cores}; cores are chosen where the connection is one of "
+            f"{', '.join(SERVED)}, and only there."
+        )
+    count = data["target"].get("num-cores")
+    if cores and count is not None and count != len(cores):
+        raise BoardError(
+            f"The board file {path} says `target.num-cores` = {count} and `measure.cores` = "
+            f"{cores}; give as many cores as there are threads."
+        )
 
 
 def check_choice(path: Path, key: str, value: str, allowed: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.board import load_board
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.errors import BoardError
 from tvm_prune.mcu.dialogue import Report
 from tvm_prune.mcu.project import Project
@@ -65,6 +65,7 @@ def run_project(
     arrays: Mapping[str, NDArray[Any]],
     board: str | None = None,
     *,
+    clock: str | None = None,
     profile: bool = False,
 ) -> FirmwareRun:
     """Build a C project, as it lies there, and run it for one sample or for many stacked ones.
@@ -73,6 +74,7 @@ def run_project(
         project: from :func:`tvm_prune.mcu.project.read_project`.
         arrays: inputs by name.
         board: name or file of the board; by default the one that the project was made for.
+        clock: what to measure in, where the board has several clocks.
         profile: whether to tell the cost of every kernel call, too.
 
     Raises:
@@ -81,7 +83,7 @@ def run_project(
         MeasureError: if the project does not build or run.
     """
     inputs = bound_inputs(project.inputs, arrays, batch=True)
-    found = load_board(board or project.board)
+    found = chosen_board(board or project.board, clock)
     if not found.is_microcontroller:
         raise BoardError(
             f"'{found.name}' is no microcontroller and runs no C project; "

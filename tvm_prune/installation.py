@@ -14,14 +14,16 @@ import onnx
 from numpy.typing import NDArray
 
 from tvm_prune.activations import activations
-from tvm_prune.board import Board, load_board
+from tvm_prune.board import Board
+from tvm_prune.board_choice import chosen_board
+from tvm_prune.connections import CLOCKS
 from tvm_prune.errors import BoardError, BundleError
 from tvm_prune.export import Bundle
 from tvm_prune.export.bundle import LIBRARY, ONNX
 from tvm_prune.measure import MEASURERS, RpcMeasurer
 from tvm_prune.measurement import BoardMeasurer, Measurement
 from tvm_prune.model import bound_inputs, split_batches
-from tvm_prune.units import cost_text
+from tvm_prune.units import cost_text, unit_of
 from tvm_prune.verification import checked_error, run_batches
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -81,6 +83,7 @@ def install(
     inputs: Arrays,
     *,
     tracker: str | None = None,
+    clock: str | None = None,
     keep: bool = False,
 ) -> Installation:
     """Run a bundle on a board, and leave it there if asked to.
@@ -90,6 +93,8 @@ def install(
         board: name of a board, path of a board file, or a board.
         inputs: samples stacked along the first axis, by input name.
         tracker: ``HOST:PORT`` of the tracker that knows the board's servers.
+        clock: what the board measures in; by default, a board that is given by name measures in
+            what the bundle was measured in, if it can.
         keep: whether the model stays on the board.
 
     Raises:
@@ -97,7 +102,9 @@ def install(
         VerificationError: if the board computes something else than ONNX Runtime.
         MeasureError: if the model does not run there, or cannot be kept.
     """
-    board = board if isinstance(board, Board) else load_board(board)
+    if not isinstance(board, Board) and clock is None:
+        clock = _clock_of(bundle, chosen_board(board))
+    board = chosen_board(board, clock)
     _check_board(bundle, board)
     specs = bundle.inputs
     arrays = bound_inputs(specs, inputs, batch=True)
@@ -118,6 +125,12 @@ def install(
     return Installation(board.name, error, len(outputs[0]), latency, then, kept_at)
 
 
+def _clock_of(bundle: Bundle, board: Board) -> str | None:
+    """The clock that the bundle was measured with, where the board has it."""
+    unit = bundle.manifest["latency"]["unit"]
+    return next((name for name in CLOCKS[board.connection] if unit_of(name) == unit), None)
+
+
 def _check_board(bundle: Bundle, board: Board) -> None:
     built_for, unit = bundle.manifest["target"], bundle.manifest["latency"]["unit"]
     if dict(board.target) != built_for:
@@ -125,10 +138,10 @@ def _check_board(bundle: Bundle, board: Board) -> None:
             f"The bundle was built for {_target_text(built_for)}, but the board '{board.name}' is "
             f"{_target_text(board.target)}; prune the model for this board."
         )
-    if unit != board.clock:
+    if unit != board.unit:
         raise BundleError(
             f"The bundle was measured in {unit}, but the board '{board.name}' measures in "
-            f"{board.clock}, which cannot be compared; prune the model for this board."
+            f"{board.unit}, which cannot be compared; prune the model for this board."
         )
 
 

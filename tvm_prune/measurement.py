@@ -36,7 +36,8 @@ class Measurement:
 
     Attributes:
         samples: cost of one call, one entry per repeat, in `unit`.
-        unit: ``seconds``, ``instructions`` or ``cycles``; units are never mixed.
+        unit: ``seconds``, ``instructions``, ``cycles`` or ``estimated cycles``; units are never
+            mixed.
         conditions: what the machine did meanwhile, as far as it tells.
     """
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.board import Board, load_board
+from tvm_prune.board import Board
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.budget import QUANTITIES, Budget, Budgets
 from tvm_prune.errors import BudgetError
 from tvm_prune.export import Bundle
@@ -63,8 +64,8 @@ def sweep(
         PruneError: any other error of this package, in one sentence each.
     """
     budgets = spread_budgets(start, end, points)
-    board = board if isinstance(board, Board) else load_board(board)
-    Budgets(tuple(budgets.values())).check(board.name, board.clock, board.is_microcontroller)
+    board = chosen_board(board, settings.clock if settings else None)
+    Budgets(tuple(budgets.values())).check(board.name, board.unit, board.is_microcontroller)
     with started(
         model,
         board,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tvm_prune.board import Board
+from tvm_prune.connections import ESTIMATED_CYCLES
 from tvm_prune.errors import PruneError
 from tvm_prune.mcu.firmware import has_c_library, how_to_install
 from tvm_prune.mcu.qemu import EMULATOR, emulator_installed
@@ -62,6 +63,8 @@ def _linker_missing(board: Board) -> str:
 
 
 def _no_servers(board: Board, tracker: str | None) -> str:
+    if board.clock == ESTIMATED_CYCLES and (lacking := missing("llvm-mca")):
+        return lacking
     registered, _ = count_servers(board, tracker)
     return "" if registered else f"no server with the key '{board.key}' is registered"
 

@@ -48,6 +48,7 @@ class Settings:
         executor: where kernels are built, ``dask://HOST:PORT``; this machine by default.
         tracker: ``HOST:PORT`` of the tracker that knows the board's servers, where it is not the
             one of the board file or of the environment.
+        clock: what the board measures in, where it has several clocks; the board file's by default.
     """
 
     criterion: str = "reconstruction"
@@ -68,6 +69,7 @@ class Settings:
     cache: Path = field(default_factory=default_cache)
     executor: str | None = None
     tracker: str | None = None
+    clock: str | None = None
 
     @property
     def measures_sensitivity(self) -> bool:

@@ -5,6 +5,11 @@ from __future__ import annotations
 SECONDS = "seconds"
 
 
+def unit_of(clock: str) -> str:
+    """What a clock counts, in words: ``estimated cycles`` for the clock ``estimated-cycles``."""
+    return clock.replace("-", " ")
+
+
 def cost_text(cost: float, unit: str) -> str:
     """A cost of a model, for example ``1.234 ms`` or ``12,345,678 instructions``."""
     return f"{cost * 1e3:.3f} ms" if unit == SECONDS else f"{cost:,.0f} {unit}"

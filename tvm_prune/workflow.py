@@ -12,7 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tvm_prune.board import Board, load_board
+from tvm_prune.board import Board
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.budget import Budget, Budgets
 from tvm_prune.channels import Channels, find_channels
 from tvm_prune.compilation import Compilation
@@ -86,8 +87,8 @@ def prune(
     is_free = chosen.has_threshold or chosen.objective == "accuracy"
     asked = any(budget is not None for budget in given.values())
     budgets = Budgets.parse(**given) if asked or not is_free else Budgets(())
-    board = board if isinstance(board, Board) else load_board(board)
-    budgets.check(board.name, board.clock, board.is_microcontroller)
+    board = chosen_board(board, chosen.clock)
+    budgets.check(board.name, board.unit, board.is_microcontroller)
     with started(
         model,
         board,
@@ -147,7 +148,7 @@ def opened(
     Raises:
         PruneError: if nothing of the model can be pruned, or the board cannot be reached.
     """
-    board = board if isinstance(board, Board) else load_board(board)
+    board = chosen_board(board, settings.clock)
     channels = _prunable_channels(model, settings)
     scoring = score(model, channels, calibration, settings, progress)
     with (

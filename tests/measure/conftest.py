@@ -1,14 +1,16 @@
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tvm
-from tvm import relax
+from support.matmul import matmul_kernel, scheduled_matmul
 from tvm.target import Target
 
 from tvm_prune.board import load_board
-from tvm_prune.tuning import default_schedule, kernel_calls, lower, with_schedules
+from tvm_prune.board_check import matrix_product
+from tvm_prune.tuning import lower
 
 MatmulModule = Callable[[int], tvm.IRModule]
 
@@ -22,39 +24,21 @@ def target() -> Target:
 def lowered_matmul(target: Target) -> MatmulModule:
     def build(size: int) -> tvm.IRModule:
         """A lowered module that multiplies `left` and `right`, squares of `size`."""
-        builder = relax.BlockBuilder()
-        kind = relax.TensorType((size, size), "float32")
-        left, right = relax.Var("left", kind), relax.Var("right", kind)
-        with builder.function("main", [left, right]):
-            with builder.dataflow():
-                product = builder.emit_output(relax.op.matmul(left, right))
-            builder.emit_func_output(product)
-        return lower(builder.get(), target)
+        return lower(matrix_product(size), target)
 
     return build
 
 
 @pytest.fixture(scope="session")
-def matmul(lowered_matmul: MatmulModule, target: Target) -> MatmulModule:
+def matmul(target: Target) -> MatmulModule:
     """The same module with its kernel scheduled."""
-
-    def build(size: int) -> tvm.IRModule:
-        lowered = lowered_matmul(size)
-        [call] = kernel_calls(lowered)
-        return with_schedules(lowered, {call.name: default_schedule(call.workload, target)})
-
-    return build
+    return functools.partial(scheduled_matmul, target=target)
 
 
 @pytest.fixture(scope="session")
-def kernel(matmul: MatmulModule) -> Callable[[int], tvm.IRModule]:
+def kernel(target: Target) -> Callable[[int], tvm.IRModule]:
     """The scheduled kernel of a matmul, as a module of its own."""
-
-    def build(size: int) -> tvm.IRModule:
-        [call] = kernel_calls(matmul(size))
-        return call.workload.mod
-
-    return build
+    return functools.partial(matmul_kernel, target=target)
 
 
 @pytest.fixture(scope="session")

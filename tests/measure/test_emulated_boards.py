@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from small_kernels import ABORTS, FINE, module
 from support.emulated import KEY
+from support.matmul import scheduled_matmul
 from support.rpc_servers import boards
-from tvm import relax
 
 from tvm_prune.board import load_board
 from tvm_prune.emulator import EmulatedBoard
@@ -20,7 +20,6 @@ from tvm_prune.export import export_shared_library
 from tvm_prune.measure import MEASURERS, RpcMeasurer
 from tvm_prune.measure.served_boards import EmulatedServers, finder_of
 from tvm_prune.measurement import Artifact, Failure, Measurement
-from tvm_prune.tuning import default_schedule, kernel_calls, lower, with_schedules
 
 BOARD = load_board("aarch64-qemu")
 SIZE = 16
@@ -37,18 +36,8 @@ def matmul_library(name: str, folder: Path) -> Path:
     """A model that multiplies `left` and `right`, compiled for a board of ours."""
     board = load_board(name)
     target = board.tvm_target()
-    builder = relax.BlockBuilder()
-    kind = relax.TensorType((SIZE, SIZE), "float32")
-    left, right = relax.Var("left", kind), relax.Var("right", kind)
-    with builder.function("main", [left, right]):
-        with builder.dataflow():
-            product = builder.emit_output(relax.op.matmul(left, right))
-        builder.emit_func_output(product)
-    lowered = lower(builder.get(), target)
-    [call] = kernel_calls(lowered)
-    scheduled = with_schedules(lowered, {call.name: default_schedule(call.workload, target)})
     path = folder / "model.so"
-    export_shared_library(scheduled, target, path, board.linker)
+    export_shared_library(scheduled_matmul(SIZE, target), target, path, board.linker)
     return path
 
 

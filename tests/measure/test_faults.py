@@ -24,6 +24,7 @@ from tvm_prune.board import load_board
 from tvm_prune.emulator import EmulatedBoard
 from tvm_prune.errors import MeasureError
 from tvm_prune.measure import Repeats, RpcMeasurer
+from tvm_prune.measure.terms import SessionTerms
 from tvm_prune.measurement import Artifact, Failure, Measurement
 from tvm_prune.tuning import Workload, open_database, tune
 
@@ -56,7 +57,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         measurer = RpcMeasurer(
             BOARD.tvm_target(),
             tracked.tracker,
-            clock="instructions",
+            terms=SessionTerms("instructions"),
             linker=BOARD.linker,
             builders=1,
             run_timeout=RUN_TIMEOUT,

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from tvm_prune import toolchain
@@ -73,8 +74,9 @@ def cached_agent(architecture: str, cache: Path | None = None) -> Path:
         hint = f" Did you mean '{close[0]}'?" if close else ""
         raise BoardError(
             f"The agent cannot be built for '{architecture}'; there are wheels of TVM's runtime "
-            f"for: {', '.join(ARCHITECTURES)}.{hint} Elsewhere, run "
-            "`python -m tvm.exec.rpc_server` on the board."
+            f"for: {', '.join(ARCHITECTURES)}.{hint} Elsewhere, as on 32-bit ARM, build TVM "
+            f"{version('apache-tvm')} from its sources on the board and run "
+            "`python -m tvm.exec.rpc_server` there."
         )
     root = (cache or default_cache()) / "agent"
     folder = root / f"{architecture}-{versions()}-{_source_key()}"

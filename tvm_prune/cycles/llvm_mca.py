@@ -24,6 +24,9 @@ _PURPOSE = "estimate cycles"
 _FEW, _MANY = 20, 80
 """Runs of a block; what the second number takes longer than the first is what runs cost."""
 
+_AT_ONCE = 500
+"""Blocks for one run of llvm-mca, whose time grows with the square of their number."""
+
 _CALLS_64 = {"bl": "b", "blr": "br"}
 _CALLS_32 = {"bl": "b.w", "blx": "bx"}
 _COMPLAINT = re.compile(r"^[^:\s]*:(\d+):\d+: error: ", re.MULTILINE)
@@ -46,7 +49,10 @@ def block_cycles(blocks: Sequence[tuple[str, ...]], processor: Processor) -> lis
         BoardError: if llvm-mca is missing, or has no model of the processor.
     """
     different = sorted(set(blocks))
-    told = dict(zip(different, _simulated(different, processor), strict=True))
+    told: dict[tuple[str, ...], int] = {}
+    for start in range(0, len(different), _AT_ONCE):
+        part = different[start : start + _AT_ONCE]
+        told |= dict(zip(part, _simulated(part, processor), strict=True))
     return [told[block] for block in blocks]
 
 

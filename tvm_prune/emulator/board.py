@@ -11,12 +11,15 @@ from pathlib import Path
 
 from tvm_prune import toolchain
 from tvm_prune.agent import cached_agent
+from tvm_prune.connections import ESTIMATED_CYCLES, INSTRUCTIONS
+from tvm_prune.cycles import Processor
 from tvm_prune.emulator.clock import clock_plugin
+from tvm_prune.emulator.costs import library_costs
 from tvm_prune.errors import BoardError, MeasureError
 
 HOST = "127.0.0.1"
 ARCHITECTURE = "aarch64"
-CLOCK = "instructions"
+TRIPLE = f"{ARCHITECTURE}-linux-gnu"
 
 _EMULATOR = f"qemu-{ARCHITECTURE}"
 _SYSROOT = Path("/usr/aarch64-linux-gnu")
@@ -40,9 +43,9 @@ def check_cpu(cpu: str) -> str:
     return cpu
 
 
-@dataclass
+@dataclass(eq=False)
 class EmulatedBoard:
-    """A board that lives as long as its owner.
+    """A board that lives as long as its owner; no two are equal.
 
     The thread that starts it is its owner: the kernel kills the board when that thread ends.
 
@@ -51,17 +54,20 @@ class EmulatedBoard:
         key: what the board is called.
         tracker: ``HOST:PORT`` of the tracker to register with; none by default.
         cache: keeps the agent and the clock; the user's cache directory by default.
+        clock: what its clock counts, ``instructions`` or ``estimated-cycles``.
     """
 
     cpu: str
     key: str
     tracker: str | None = None
     cache: Path | None = None
+    clock: str = INSTRUCTIONS
 
     def __post_init__(self) -> None:
         emulator = toolchain.require(_EMULATOR, "emulate a board")
         toolchain.require("setpriv", "emulate a board")
         agent, plugin = cached_agent(ARCHITECTURE, self.cache), clock_plugin(self.cache)
+        tables = self._library_costs()
         self._folder = tempfile.TemporaryDirectory(prefix="tvm-prune-board-")
         folder = Path(self._folder.name)
         self.log = folder / "log"
@@ -69,9 +75,9 @@ class EmulatedBoard:
         kept.mkdir()
         command = ["setpriv", "--pdeathsig", "KILL", "--", emulator, "-cpu", self.cpu]
         command += ["-L", str(_SYSROOT), "-E", "TVM_NUM_THREADS=1"]
-        command += ["-plugin", f"{plugin},counted={work}/", str(agent)]
-        command += ["--key", self.key, "--port", _PORTS, "--work", str(work), "--clock", CLOCK]
-        command += ["--keep", str(kept)]
+        command += ["-plugin", ",".join([str(plugin), f"counted={work}/", *tables]), str(agent)]
+        command += ["--key", self.key, "--port", _PORTS, "--work", str(work)]
+        command += ["--clock", self.clock, "--cpu", self.cpu, "--keep", str(kept)]
         if self.tracker is not None:
             command += ["--tracker", self.tracker]
         with self.log.open("wb") as log:
@@ -99,6 +105,14 @@ class EmulatedBoard:
             self.process.kill()
             self.process.wait()
         self._folder.cleanup()
+
+    def _library_costs(self) -> list[str]:
+        """What tells the clock the costs of the board's own libraries, where it counts costs."""
+        if self.clock != ESTIMATED_CYCLES:
+            return []
+        processor = Processor(TRIPLE, self.cpu)
+        tables = library_costs(processor, _SYSROOT / "lib", self.cache)
+        return [f"{name}={table}" for name, table in tables.items()]
 
     def _await_port(self) -> int:
         deadline = time.monotonic() + _PATIENCE

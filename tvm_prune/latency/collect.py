@@ -15,6 +15,7 @@ from tvm_prune.latency.steady import SteadyRunner
 from tvm_prune.latency.templates import Widths
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
 from tvm_prune.tuning import Workload
+from tvm_prune.units import SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,9 @@ class Collector:
         return [entry if isinstance(entry, Failure) else next(ran) for entry in artifacts]
 
     def _steady(self) -> SteadyRunner:
-        """The runner, with the largest dense kernel as its reference."""
+        """The runner, with the largest dense kernel as its reference; counts do not drift."""
+        if self._runner is None and self._measurer.unit != SECONDS:
+            self._runner = SteadyRunner(self._measurer)
         if self._runner is None:
             largest = max(self._families, key=lambda family: float(family.slots.base.prod()))
             try:

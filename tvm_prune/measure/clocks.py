@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from tvm_prune.errors import MeasureError
-from tvm_prune.measure.facts import describe_server
+from tvm_prune.connections import ESTIMATED_CYCLES, INSTRUCTIONS
+from tvm_prune.units import SECONDS, unit_of
 
 _DIGITS = 3
 
@@ -17,11 +16,13 @@ class Clock:
     """A clock that answers in seconds, whatever it counts.
 
     Attributes:
+        name: as boards and servers call it.
         unit: what it counts.
         per_second: how many of them it tells as a second.
         exact: whether it gives the same answer each time.
     """
 
+    name: str
     unit: str
     per_second: float
     exact: bool
@@ -32,20 +33,12 @@ class Clock:
 
 
 CLOCKS: Mapping[str, Clock] = {
-    "seconds": Clock("seconds", 1.0, exact=False),
-    "instructions": Clock("instructions", 1e9, exact=True),
+    clock.name: clock
+    for clock in (
+        Clock("seconds", SECONDS, 1.0, exact=False),
+        Clock(INSTRUCTIONS, unit_of(INSTRUCTIONS), 1e9, exact=True),
+        # In thousandths, so that what code costs is a whole number.
+        Clock(ESTIMATED_CYCLES, unit_of(ESTIMATED_CYCLES), 1e6, exact=True),
+    )
 }
-"""Clocks of boards, by the unit that their files name."""
-
-
-def check_clock(session: Any, clock: str) -> None:
-    """Check that a server's clock counts what it should.
-
-    Raises:
-        MeasureError: if it counts something else: units are never mixed.
-    """
-    counted = describe_server(session).get("clock", "seconds")
-    if counted != clock:
-        raise MeasureError(
-            f"the server's clock counts {counted}, but its board is measured in {clock}"
-        )
+"""Clocks of boards, by name."""

@@ -80,7 +80,7 @@ class FirmwareMeasurer:
     @property
     def unit(self) -> str:
         """``instructions`` under QEMU, ``cycles`` on a real board."""
-        return self._board.clock
+        return self._board.unit
 
     @property
     def firmware(self) -> FirmwareBuilder:

@@ -20,6 +20,7 @@ from tvm_prune.measure.pool import Failed, WorkerPool
 from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.rpc_jobs import Refused, Told
 from tvm_prune.measure.servers import Finder, Servers
+from tvm_prune.measure.terms import SessionTerms
 from tvm_prune.measure.tracker import Server
 from tvm_prune.measure.turns import batches
 from tvm_prune.measurement import LOST, Array, Artifact, Failure, Measurement
@@ -40,7 +41,7 @@ class RpcMeasurer:
     Args:
         target: LLVM target of the board.
         tracker: knows the servers; it is closed with the measurer.
-        clock: what the servers' clocks count, from ``clocks.CLOCKS``.
+        terms: what sessions have to be like; the servers' clocks tell seconds by default.
         linker: compiler driver that links for the board; this machine's linker by default.
         executor: runs the builds; processes of this machine by default. It is not shut down.
         builders: number of those processes; all processors by default.
@@ -56,7 +57,7 @@ class RpcMeasurer:
         target: Target,
         tracker: Finder,
         *,
-        clock: str = "seconds",
+        terms: SessionTerms | None = None,
         linker: str | None = None,
         executor: Executor | None = None,
         builders: int | None = None,
@@ -67,7 +68,8 @@ class RpcMeasurer:
         repeats: Repeats | None = None,
     ) -> None:
         self._repeats = repeats or Repeats()
-        self._clock = CLOCKS[clock]
+        self._terms = terms or SessionTerms()
+        self._clock = CLOCKS[self._terms.clock]
         self._tracker = tracker
         self._servers = Servers(tracker, server_timeout)
         self._builder = KernelBuilder(
@@ -89,12 +91,16 @@ class RpcMeasurer:
     def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
         """Measure kernels on all servers that are free."""
         runners, timeout = self._kernel_runners, self._run_timeout
-        return _Runs(self._servers, runners, self._repeats, self._clock, timeout).run(artifacts)
+        terms = self._terms
+        return _Runs(self._servers, runners, self._repeats, terms, timeout).run(artifacts)
 
     def run_model(self, library: Path, inputs: Sequence[Mapping[str, Array]]) -> list[list[Array]]:
         """Outputs of a model for every input; see :class:`~tvm_prune.measurement.ModelRunner`."""
         outputs: list[list[Array]] = self._on_a_server(
-            rpc_jobs.run_model, str(library), [dict(arrays) for arrays in inputs]
+            rpc_jobs.run_model,
+            str(library),
+            [dict(arrays) for arrays in inputs],
+            self._terms,
         )
         return outputs
 
@@ -106,9 +112,9 @@ class RpcMeasurer:
             rpc_jobs.time_models,
             [str(library) for library in libraries],
             dict(inputs),
-            1 if self._clock.exact else rounds,
+            rounds,
             self._repeats,
-            self.unit,
+            self._terms,
         )
         now = conditions_of(told.facts)
         return [_measurement(taken, self._clock, now) for taken in told.result]
@@ -164,13 +170,13 @@ class _Runs:
         servers: Servers,
         runners: WorkerPool,
         repeats: Repeats,
-        clock: Clock,
+        terms: SessionTerms,
         timeout: float,
     ) -> None:
         self._servers = servers
         self._runners = runners
         self._repeats = repeats
-        self._clock = clock
+        self._terms = terms
         self._timeout = timeout
         self._outcomes: dict[int, Measurement | Failure] = {}
         self._fatal: dict[int, list[str]] = {}
@@ -203,7 +209,7 @@ class _Runs:
             shares[position] = share = share[: len(first)]
             kernels = [(str(artifacts[i].path), artifacts[i].arguments) for i in share]
             jobs.append(
-                (server, self._timeout * (len(share) + 1), kernels, self._repeats, self._clock.unit)
+                (server, self._timeout * (len(share) + 1), kernels, self._repeats, self._terms)
             )
         results = self._runners.map(rpc_jobs.run_kernels, jobs)
         for server, share, result in zip(servers, shares, results, strict=True):
@@ -219,7 +225,8 @@ class _Runs:
         if not isinstance(result, Failed):
             self._servers.trust(server)
             now = conditions_of(result.facts)
-            outcomes = (_outcome(each, self._clock, now) for each in result.result)
+            clock = CLOCKS[self._terms.clock]
+            outcomes = (_outcome(each, clock, now) for each in result.result)
             self._outcomes |= dict(zip(share, outcomes, strict=True))
             return
         self._servers.blame(server, result.cause)

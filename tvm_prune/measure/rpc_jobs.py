@@ -18,11 +18,11 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 import tvm
 
-from tvm_prune.measure.clocks import check_clock
 from tvm_prune.measure.facts import describe_server
 from tvm_prune.measure.jobs import flat_tensors, parameter_names
 from tvm_prune.measure.pool import Failed
 from tvm_prune.measure.repeats import Repeats
+from tvm_prune.measure.terms import SessionTerms
 from tvm_prune.measure.tracker import Server
 from tvm_prune.measure.turns import Signature, time_in_turns
 from tvm_prune.measure.worker import describe
@@ -59,6 +59,7 @@ def _ending_its_session(job: Job[Arguments, Result]) -> Job[Arguments, Result]:
 
     @functools.wraps(job)
     def steps(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Steps[Result]:
+        gc.freeze()  # what is there now stays, and need not be looked at
         result = yield from job(*args, **kwargs)
         gc.collect()
         return result
@@ -72,7 +73,7 @@ def run_kernels(
     limit: float,
     kernels: Sequence[tuple[str, Signature]],
     repeats: Repeats,
-    clock: str,
+    terms: SessionTerms,
 ) -> Steps[Told[list[list[float] | Failed]]]:
     """Run kernels on a server; see :func:`~tvm_prune.measure.turns.time_in_turns`.
 
@@ -81,16 +82,16 @@ def run_kernels(
         limit: seconds after which the server ends the session by itself.
         kernels: path of each library on this machine, and the kernel's arguments.
         repeats: how often to run each.
-        clock: what the server's clock has to count.
+        terms: what the session has to be like.
     """
     session = _connect(server, limit)
-    check_clock(session, clock)
+    terms.begin(session)
     names = (f"{number}.so" for number in itertools.count())
 
     def load(path: str) -> Any:
         # Another name each time: the server would overwrite what it has mapped.
         name = next(names)
-        session.upload(path, name)
+        terms.upload(session, path, name)
         return session.load_module(name)
 
     ping = functools.partial(_ping, session)
@@ -100,13 +101,17 @@ def run_kernels(
 
 @_ending_its_session
 def run_model(
-    server: Server, limit: float, library: str, inputs: Sequence[Mapping[str, Array]]
+    server: Server,
+    limit: float,
+    library: str,
+    inputs: Sequence[Mapping[str, Array]],
+    terms: SessionTerms,
 ) -> Steps[list[list[Array]] | Refused]:
     """Outputs of a Relax executable for each of `inputs`, nested tuples flattened."""
     yield 0
     session = _connect(server, limit)
     try:
-        machine, names = _load_model(session, library, "model.so")
+        machine, names = _load_model(session, library, "model.so", terms)
         outputs = []
         for step, arrays in enumerate(inputs, start=1):
             yield step
@@ -128,22 +133,24 @@ def time_models(
     inputs: Mapping[str, Array],
     rounds: int,
     repeats: Repeats,
-    clock: str,
+    terms: SessionTerms,
 ) -> Steps[Told[list[list[float]]] | Refused]:
     """Seconds per call of several Relax executables that take turns: `rounds` samples of each."""
     yield 0
     session = _connect(server, limit)
-    check_clock(session, clock)
+    terms.begin(session)
     try:
+        samples: list[list[float]] = [[] for _ in libraries]
         calls = []
         for step, library in enumerate(libraries, start=1):
             yield step
-            machine, names = _load_model(session, library, f"model-{step}.so")
+            machine, names = _load_model(session, library, f"model-{step}.so", terms)
             _bind(machine, names, inputs, session.cpu())
             seconds = _timer(machine, session.cpu(), 1)()
             calls.append(_timer(machine, session.cpu(), repeats.plan(seconds)[0]))
-        samples: list[list[float]] = [[] for _ in calls]
-        for _ in range(rounds):
+            if repeats.exact:
+                samples[step - 1].append(seconds)
+        for _ in range(0 if repeats.exact else rounds):
             for step, (call, taken) in enumerate(zip(calls, samples, strict=True), start=1):
                 yield step
                 time.sleep(repeats.cooldown)
@@ -192,14 +199,16 @@ def _ping(session: Any, error: Exception | None = None) -> None:
         raise error or gone from gone
 
 
-def _load_model(session: Any, library: str, name: str) -> tuple[Any, list[str]]:
+def _load_model(
+    session: Any, library: str, name: str, terms: SessionTerms
+) -> tuple[Any, list[str]]:
     """The virtual machine of an executable, uploaded as `name`, and its ``main``'s parameters.
 
     No two of a session may have one name: the server would overwrite what it has mapped.
     """
     from tvm import relax
 
-    session.upload(library, name)
+    terms.upload(session, library, name)
     machine = relax.VirtualMachine(session.load_module(name), session.cpu())
     return machine, parameter_names(machine)
 

@@ -7,12 +7,15 @@ from concurrent.futures import Executor
 
 from tvm_prune import toolchain
 from tvm_prune.board import Board
+from tvm_prune.connections import ESTIMATED_CYCLES, INSTRUCTIONS
+from tvm_prune.cycles import Processor
 from tvm_prune.emulator import EmulatedBoard, check_cpu
 from tvm_prune.errors import BoardError
 from tvm_prune.measure.clocks import CLOCKS
 from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.rpc import RpcMeasurer
 from tvm_prune.measure.servers import Finder
+from tvm_prune.measure.terms import SessionTerms
 from tvm_prune.measure.tracker import Server, Tracker, find_tracker
 
 _SAME_ARCHITECTURE = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -30,11 +33,11 @@ class EmulatedServers:
         cpu: what QEMU calls the processor.
         key: what the boards are called.
         count: boards that are used at once.
+        clock: what their clocks count.
     """
 
-    def __init__(self, cpu: str, key: str, count: int) -> None:
-        self._cpu = cpu
-        self._key = key
+    def __init__(self, cpu: str, key: str, count: int, clock: str = INSTRUCTIONS) -> None:
+        self._cpu, self._key, self._clock = cpu, key, clock
         self._boards: list[EmulatedBoard | None] = [None] * count
         self._next = 0
 
@@ -72,7 +75,7 @@ class EmulatedServers:
             return board
         if board is not None:
             board.close()
-        board = EmulatedBoard(self._cpu, self._key)
+        board = EmulatedBoard(self._cpu, self._key, clock=self._clock)
         self._boards[position] = board
         return board
 
@@ -88,7 +91,7 @@ def open_served_board(board: Board, executor: Executor | None, tracker: str | No
     return RpcMeasurer(
         board.tvm_target(),
         finder_of(board, tracker),
-        clock=board.clock,
+        terms=terms_of(board),
         linker=board.linker,
         executor=executor,
         run_timeout=_EMULATED_TIMEOUT if emulated else 20.0,
@@ -96,6 +99,13 @@ def open_served_board(board: Board, executor: Executor | None, tracker: str | No
             samples=board.repeats, cooldown=board.cooldown, exact=CLOCKS[board.clock].exact
         ),
     )
+
+
+def terms_of(board: Board) -> SessionTerms:
+    """What sessions with the board have to be like."""
+    estimates = board.clock == ESTIMATED_CYCLES
+    processor = Processor.of_target(board.target, board.emulated_cpu) if estimates else None
+    return SessionTerms(board.clock, processor, board.cores)
 
 
 def finder_of(board: Board, tracker: str | None = None) -> Finder:
@@ -106,7 +116,8 @@ def finder_of(board: Board, tracker: str | None = None) -> Finder:
             missing.
     """
     if board.emulated_cpu is not None and (tracker or board.tracker) is None:
-        return EmulatedServers(check_cpu(board.emulated_cpu), str(board.key), board.boards)
+        cpu = check_cpu(board.emulated_cpu)
+        return EmulatedServers(cpu, str(board.key), board.boards, board.clock)
     return find_tracker(tracker or board.tracker, str(board.key))
 
 

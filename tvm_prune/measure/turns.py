@@ -29,6 +29,8 @@ class _Ready:
     """A kernel that is loaded and has run."""
 
     position: int
+    first: float
+    """Seconds of its first call but one."""
     once: Callable[[], float]
     """Seconds a call, from one repeat; a call before it warms the caches."""
     samples: int
@@ -44,7 +46,8 @@ def time_in_turns(
     """Run kernels in turns, one repeat of each a turn, so that a drift of the machine hits all.
 
     All are loaded and called twice first, which warms the machine and tells how often to call each
-    one. See :func:`batches` for how many fit into memory together.
+    one; where the clock is exact, that is all that there is to know. See :func:`batches` for how
+    many fit into memory together.
 
     Args:
         kernels: what `load` takes, and the arguments of each kernel, which are filled at random.
@@ -65,7 +68,11 @@ def time_in_turns(
         yield position
         try:
             tensors = [tvm.runtime.tensor(random_array(*each), device) for each in signature]
-            ready.append(_prepared(position, load(source), tensors, device, repeats))
+            kernel = _prepared(position, load(source), tensors, device, repeats)
+            if repeats.exact:
+                outcomes[position] = [kernel.first]
+            else:
+                ready.append(kernel)
         except Exception as error:
             _raise_for(check, error)
             outcomes[position] = Failed(describe(error))
@@ -99,7 +106,7 @@ def _prepared(
     seconds = module.time_evaluator("main", device, number=1, repeat=1)(*tensors).results[0]
     number, samples = repeats.plan(seconds)
     evaluate = module.time_evaluator("main", device, number=number, repeat=1)
-    return _Ready(position, lambda: float(evaluate(*tensors).results[0]), samples)
+    return _Ready(position, seconds, lambda: float(evaluate(*tensors).results[0]), samples)
 
 
 def batches(signatures: Sequence[Signature]) -> Iterator[range]:

@@ -1,7 +1,6 @@
 #include "facts.h"
 
 #include <elf.h>
-#include <sched.h>
 #include <sys/auxv.h>
 #include <sys/utsname.h>
 
@@ -9,6 +8,9 @@
 #include <fstream>
 #include <map>
 #include <sstream>
+#include <vector>
+
+#include "cores.h"
 
 namespace agent {
 namespace {
@@ -88,21 +90,23 @@ std::string Features() {
   return result;
 }
 
-std::string Describe(const std::string& clock) {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  sched_getaffinity(0, sizeof(cores), &cores);
+std::string Describe(const std::string& clock, const std::string& cpu) {
+  const std::vector<int> cores = Cores();
   std::ostringstream json;
   json << "{\"machine\": " << Quoted(Machine()) << ", \"features\": " << Quoted(Features())
-       << ", \"cores\": " << CPU_COUNT(&cores) << ", \"clock\": " << Quoted(clock);
-  const std::string cpufreq = "/sys/devices/system/cpu/cpu0/cpufreq/";
+       << ", \"cores\": " << cores.size() << ", \"clock\": " << Quoted(clock);
+  if (!cpu.empty()) json << ", \"cpu\": " << Quoted(cpu);
+  const std::string first = std::to_string(cores.empty() ? 0 : cores.front());
+  const std::string cpufreq = "/sys/devices/system/cpu/cpu" + first + "/cpufreq/";
   const std::string frequency = FirstLine(cpufreq + "scaling_cur_freq");
   const std::string governor = FirstLine(cpufreq + "scaling_governor");
+  const std::string load = FirstLine("/proc/loadavg");
   const std::string heat = FirstLine("/sys/class/thermal/thermal_zone0/temp");
   // The Raspberry Pi's firmware; its low bits say what holds now.
   const std::string throttled = FirstLine("/sys/devices/platform/soc/soc:firmware/get_throttled");
   if (IsNumber(frequency)) json << ", \"frequency_hz\": " << frequency << "000";
   if (!governor.empty()) json << ", \"governor\": " << Quoted(governor);
+  if (!load.empty()) json << ", \"load_average\": " << load.substr(0, load.find(' '));
   if (IsNumber(heat)) json << ", \"temperature_c\": " << std::stol(heat) / 1000.0;
   if (!throttled.empty()) json << ", \"throttled\": " << Quoted(throttled);
   json << "}";

@@ -11,8 +11,8 @@ std::string Machine();
 // Features of the processor's instruction set, separated by blanks.
 std::string Features();
 
-// JSON: machine, features, cores, clock, and frequency, governor, temperature where known.
-std::string Describe(const std::string& clock);
+// JSON: machine, features, cores, clock, processor, and frequency, governor, temperature where known.
+std::string Describe(const std::string& clock, const std::string& cpu);
 
 // Why a library cannot be loaded here; empty where nothing speaks against it.
 std::string WrongArchitecture(const std::string& path);

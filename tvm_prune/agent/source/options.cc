@@ -23,6 +23,7 @@ constexpr char kUsage[] =
   --work DIR           where sessions keep their files until they end (default in $TMPDIR)
   --keep DIR           sessions may leave files here for good (default: they may not)
   --clock NAME         what this board's clock counts (default seconds)
+  --cpu NAME           what clients are told that this board's processor is
 )";
 
 [[noreturn]] void Refuse(const std::string& sentence) {
@@ -75,6 +76,7 @@ Options ParseOptions(int count, char** arguments) {
       {"--work", [&](const std::string& text) { options.work = text; }},
       {"--keep", [&](const std::string& text) { options.keep = text; }},
       {"--clock", [&](const std::string& text) { options.clock = Name("--clock", text); }},
+      {"--cpu", [&](const std::string& text) { options.cpu = Name("--cpu", text); }},
   };
   for (int index = 1; index < count; ++index) {
     const std::string option = arguments[index];

@@ -20,6 +20,7 @@ struct Options {
   std::string work;        // folder of the sessions' folders; where empty, DefaultWork
   std::string keep;        // folder where sessions may leave files; none where empty
   std::string clock = "seconds";
+  std::string cpu;  // the processor's name, told to clients; nothing is where empty
 };
 
 // Exits with 2 and a sentence where the usage is wrong, with 0 after --help.
