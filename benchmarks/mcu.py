@@ -7,11 +7,14 @@ is taken three times. Estimated cycles, where llvm-mca is installed, are those o
 another unit, told by LLVM's model of the pipeline. Then the example model is pruned to a third of
 its instructions within flash and RAM budgets, and the latency model predicts random pruned variants
 that it has not seen.
+
+An interrupted run goes on where it stopped: what was measured is kept in the cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -67,7 +70,7 @@ def main() -> None:
         models = tiny_models(Path(folder))
         for name in options.models or models:
             for board in options.boards:
-                rows.append(_model_row(models[name], load_board(board), options, Path(folder)))
+                rows.append(_kept_row(models[name], load_board(board), options, Path(folder)))
                 print_rows(rows)
     if options.variants:
         rows += pruned_rows(options)
@@ -81,6 +84,21 @@ def tiny_models(folder: Path) -> dict[str, Model]:
     subprocess.run([sys.executable, str(script), "--output", str(folder)], check=True)
     files = [ROOT / "examples" / f"{EXAMPLE}.onnx", *sorted(folder.glob("*.onnx"))]
     return {path.stem: load(str(path)) for path in files}
+
+
+def _kept_row(
+    model: Model, board: Board, options: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
+    """A row of this run, or of an earlier one that was interrupted after it."""
+    path = options.cache / "mcu-rows" / f"{model.name}-{board.name}-{options.trials}.json"
+    if path.exists():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return kept
+    row = _model_row(model, board, options, folder)
+    if "failure" not in row:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row), encoding="utf-8")
+    return row
 
 
 def _model_row(

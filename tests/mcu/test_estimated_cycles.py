@@ -68,6 +68,13 @@ def test_cycles_grow_with_the_turns_of_a_loop(costs: Opened) -> None:
     assert many - 3 * few == pytest.approx(0, abs=100)
 
 
+def test_data_between_the_code_is_no_code(costs: Opened) -> None:
+    """These bytes would begin a comment that goes on to the end."""
+    loop = LOOP % (TURNS, DEPENDENT)
+    table = 'const char table[] = "%s"; const char *volatile used = table;\n' % ("/* //*/ /*" * 99)
+    assert costs("mps2-an500", table + loop) == costs("mps2-an500", loop)
+
+
 def test_a_firmware_that_estimates_still_tells_what_it_is(tmp_path: Path) -> None:
     board = load_board("mps2-an500")
     builder = FirmwareBuilder(board, tmp_path / "parts")
