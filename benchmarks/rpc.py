@@ -87,17 +87,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="write the results to another file")
     options = parser.parse_args()
-    results = _Results(options.output)
+    results = Results(options.output)
     for name in options.only:
         if not options.resume:
             results.forget(name)
         with tempfile.TemporaryDirectory() as folder:
             results.begin(name)
             _PARTS[name](results, Path(folder), options)
-    _print(_figures(results.rows))
+    _print(figures_of(results.rows))
 
 
-class _Results:
+class Results:
     """All rows, on disk as soon as they are made."""
 
     def __init__(self, path: Path | None) -> None:
@@ -121,7 +121,7 @@ class _Results:
     def add(self, row: Row) -> None:
         """Keep a row."""
         self.rows.append(row)
-        write_results("rpc", _figures(self.rows), self.rows, self._path)
+        write_results("rpc", figures_of(self.rows), self.rows, self._path)
 
 
 @dataclass
@@ -146,7 +146,7 @@ class _Steps:
         print(text, flush=True)
 
 
-def _main_job(results: _Results, folder: Path, options: argparse.Namespace) -> None:
+def _main_job(results: Results, folder: Path, options: argparse.Namespace) -> None:
     """Prune and deploy the example network."""
     steps, start = _Steps(), time.perf_counter()
     with np.load(_EXAMPLES / "fashion_calibration.npz") as file:
@@ -180,7 +180,7 @@ def _main_job(results: _Results, folder: Path, options: argparse.Namespace) -> N
     results.add(row)
 
 
-def _scaling(results: _Results, folder: Path, options: argparse.Namespace) -> None:
+def _scaling(results: Results, folder: Path, options: argparse.Namespace) -> None:
     """Kernels per second with one board and with two, in turns."""
     board = load_board(_BOARD)
     with contextlib.ExitStack() as stack:
@@ -204,7 +204,7 @@ def _scaling(results: _Results, folder: Path, options: argparse.Namespace) -> No
                 results.add({"experiment": SCALING, **row, "kernels_per_second": rate})
 
 
-def _sessions(results: _Results, folder: Path, options: argparse.Namespace) -> None:
+def _sessions(results: Results, folder: Path, options: argparse.Namespace) -> None:
     """Sessions of one kernel each."""
     farm = Farm(load_board(_BOARD), 1, 19320, folder)
     measurer = farm.measurer()
@@ -243,7 +243,7 @@ def _some_sessions(
     return {"experiment": SESSIONS, "sessions": count, "failures": causes, "seconds": seconds}
 
 
-def _faults(results: _Results, folder: Path, options: argparse.Namespace) -> None:
+def _faults(results: Results, folder: Path, options: argparse.Namespace) -> None:
     """One fault after another, each at a random moment of the measuring of some kernels."""
     farm = Farm(load_board(_BOARD), 2, 19330, folder)
     measurer = farm.measurer(_RUN_TIMEOUT)
@@ -315,7 +315,7 @@ def _kernel(measurer: RpcMeasurer, steps: int = _STEPS) -> tuple[Artifact, float
     raise PruneError(f"the kernel does not run: {built}")
 
 
-def _figures(rows: Sequence[Row]) -> dict[str, float]:
+def figures_of(rows: Sequence[Row]) -> dict[str, float]:
     by = {name: [row for row in rows if row["experiment"] == name] for name in _PARTS}
     figures: dict[str, float] = {"boards_used": 2}
     for row in by[MAIN_JOB]:
@@ -349,7 +349,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, float]:
 
 MAIN_JOB, SCALING, SESSIONS, FAULTS = "main job", "boards at once", "sessions", "faults"
 
-_PARTS: Mapping[str, Callable[[_Results, Path, argparse.Namespace], None]] = {
+_PARTS: Mapping[str, Callable[[Results, Path, argparse.Namespace], None]] = {
     MAIN_JOB: _main_job,
     SCALING: _scaling,
     SESSIONS: _sessions,

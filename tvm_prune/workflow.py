@@ -150,13 +150,13 @@ def opened(
     """
     board = chosen_board(board, settings.clock)
     channels = _prunable_channels(model, settings)
-    scoring = score(model, channels, calibration, settings, progress)
     with (
         open_session(
             board, settings.cache, executor=settings.executor, tracker=settings.tracker
         ) as session,
         tempfile.TemporaryDirectory(prefix="tvm-prune-") as folder,
     ):
+        scoring = score(model, channels, calibration, settings, progress)
         compilation = Compilation(
             model,
             channels,
