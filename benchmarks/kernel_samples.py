@@ -190,7 +190,7 @@ def _compilation(path: Path, session: Session, settings: Settings) -> Compilatio
     channels = find_channels(model.module)
     scores = score_units(Context(channels, model.parameters, settings.seed), "l2")
     limits = width_limits(channels, settings.max_sparsity)
-    return Compilation(model, channels, scores, limits, session.target)
+    return Compilation(model, channels, scores, limits, session.target, board=session.board)
 
 
 def predict_by_latency_model(model: LatencyModel, kernels: Sequence[Kernel]) -> Costs:

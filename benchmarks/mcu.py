@@ -1,15 +1,20 @@
 """Microcontrollers: what models take on emulated boards, unscheduled, by rule, tuned and pruned.
 
 For every model and board: flash, arena against its lower bound, stack, and exact instruction counts
-without schedules, with those by rule, and after tuning (of which the rule's schedule is the first
-candidate). Every count is taken three times. Then the example model is pruned to a third of its
-instructions within flash and RAM budgets, and the latency model predicts random pruned variants
+without schedules, with those by rule, after tuning (of which the rule's schedule is the first
+candidate), and after tuning with the smallest arena that padding in other places gives. Every count
+is taken three times. Estimated cycles, where llvm-mca is installed, are those of the same programs:
+another unit, told by LLVM's model of the pipeline. Then the example model is pruned to a third of
+its instructions within flash and RAM budgets, and the latency model predicts random pruned variants
 that it has not seen.
+
+An interrupted run goes on where it stopped: what was measured is kept in the cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -28,11 +33,13 @@ from tvm_prune import Settings
 from tvm_prune.board import Board, load_board
 from tvm_prune.budget import Budgets
 from tvm_prune.compilation import example_inputs
+from tvm_prune.errors import BoardError
 from tvm_prune.frontend import load
 from tvm_prune.mcu import CModel, compile_c_model
-from tvm_prune.mcu.dialogue import run_model
+from tvm_prune.mcu.dialogue import profile_model, run_model
 from tvm_prune.mcu.firmware import FirmwareBuilder
-from tvm_prune.measure.qemu import qemu_link
+from tvm_prune.mcu.pad_choice import with_padding_that_fits
+from tvm_prune.measure.qemu import estimating_link, qemu_link
 from tvm_prune.model import Model
 from tvm_prune.session import Session, open_session
 from tvm_prune.settings import default_cache
@@ -63,7 +70,7 @@ def main() -> None:
         models = tiny_models(Path(folder))
         for name in options.models or models:
             for board in options.boards:
-                rows.append(_model_row(models[name], load_board(board), options, Path(folder)))
+                rows.append(_kept_row(models[name], load_board(board), options, Path(folder)))
                 print_rows(rows)
     if options.variants:
         rows += pruned_rows(options)
@@ -77,6 +84,21 @@ def tiny_models(folder: Path) -> dict[str, Model]:
     subprocess.run([sys.executable, str(script), "--output", str(folder)], check=True)
     files = [ROOT / "examples" / f"{EXAMPLE}.onnx", *sorted(folder.glob("*.onnx"))]
     return {path.stem: load(str(path)) for path in files}
+
+
+def _kept_row(
+    model: Model, board: Board, options: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
+    """A row of this run, or of an earlier one that was interrupted after it."""
+    path = options.cache / "mcu-rows" / f"{model.name}-{board.name}-{options.trials}.json"
+    if path.exists():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return kept
+    row = _model_row(model, board, options, folder)
+    if "failure" not in row:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row), encoding="utf-8")
+    return row
 
 
 def _model_row(
@@ -103,7 +125,10 @@ def _measured_model(model: Model, session: Session, trials: int, folder: Path) -
     )  # fmt: skip
     tuned = {name: session.source(each).schedule(each, target) for name, each in workloads.items()}
     result: dict[str, Any] = {"trials": report.trials, "kernels": len(workloads)}
-    for kind, schedules in (("unscheduled", {}), ("rule", by_rule), ("tuned", tuned)):
+    small = with_padding_that_fits(lowered, tuned, target, room=0)
+    kinds: dict[str, dict[str, Any]] = {"unscheduled": {}, "rule": by_rule, "tuned": tuned}
+    kinds["tuned_small"] = small
+    for kind, schedules in kinds.items():
         compiled = compile_c_model(
             lowered, target, model.name, model.inputs, model.outputs, scheduled=schedules
         )
@@ -111,6 +136,8 @@ def _measured_model(model: Model, session: Session, trials: int, folder: Path) -
             f"{kind}_{figure}": value
             for figure, value in _run(compiled, model, session.board, folder).items()
         }
+    costs = zip(result["rule_kernels"], result["tuned_kernels"], strict=True)
+    result["calls_slower_than_by_rule"] = sum(tuned > rule for rule, tuned in costs)
     return result
 
 
@@ -123,8 +150,14 @@ def _run(compiled: CModel, model: Model, board: Board, folder: Path) -> dict[str
         link = qemu_link(board, _TIMEOUT)(elf, builder)
         inputs = [example_inputs(model)]
         reports = [run_model(link, model.inputs, (), inputs) for _ in range(RUNS)]
+        cycles = _estimated_cycles(elf, builder, model)
+        told = builder.build(compiled.files, Path(place) / "told", profile=True)
+        calls = len(compiled.kernel_names)
+        kernels = profile_model(qemu_link(board, _TIMEOUT)(told, builder), model.inputs, calls)
     return {
         "instructions": reports[0].costs[0],
+        "estimated_cycles": cycles,
+        "kernels": list(kernels.kernels),
         "instructions_of_each_run": [report.costs[0] for report in reports],
         "stack": max(report.stack for report in reports),
         "flash": memory.flash,
@@ -133,6 +166,16 @@ def _run(compiled: CModel, model: Model, board: Board, folder: Path) -> dict[str
         "arena_lower_bound": compiled.footprint.arena_lower_bound,
         "weights": compiled.footprint.weights,
     }
+
+
+def _estimated_cycles(elf: Path, builder: FirmwareBuilder, model: Model) -> int | None:
+    """Cycles of one run; None where llvm-mca is missing or does not know the processor."""
+    link = estimating_link(builder.board, _TIMEOUT)(elf, builder)
+    try:
+        return run_model(link, model.inputs, (), [example_inputs(model)]).costs[0]
+    except BoardError as error:
+        print(error, file=sys.stderr)
+        return None
 
 
 def pruned_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -169,22 +212,34 @@ def pruned_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _predictions(run: Run, count: int) -> list[dict[str, Any]]:
-    """Random pruned models: what the latency model says before any of their kernels is measured."""
+    """Random pruned models: what the latency model says before any of their kernels is measured.
+
+    ``aided`` is what it says when the kernels that it may not predict were measured, as the product
+    does before it builds a plan.
+    """
     search = run.search
     model, generator = search.fitter.fit(), np.random.default_rng(7)
     dense = search.compilation.dense
     scale = search.models.dense_cost().median / model.total(dense)
-    rows = []
+    variants = []
     for _ in range(count):
         share = generator.uniform(0.3, 1.0)
-        widths = tuple(
-            max(2, round(width * share * generator.uniform(0.8, 1.0))) for width in dense
+        variants.append(
+            tuple(max(2, round(width * share * generator.uniform(0.8, 1.0))) for width in dense)
         )
+    unsure = {kernel for widths in variants for kernel in model.unsure(widths)}
+    search.fitter.add(search.collector.collect_kernels(unsure))
+    aided = search.fitter.fit()
+    aided_scale = search.models.dense_cost().median / aided.total(dense)
+    rows = []
+    for widths in variants:
         measured = search.models.cost(widths).median
         guess = model.total(widths) * scale
         rows.append(
             {"experiment": "prediction", "widths": list(widths), "predicted": guess,
-             "measured": measured, "error": guess / measured - 1}
+             "measured": measured, "error": guess / measured - 1,
+             "aided_error": aided.total(widths) * aided_scale / measured - 1,
+             "kernels_measured_for_all_variants": len(unsure)}
         )  # fmt: skip
     return rows
 
@@ -204,7 +259,7 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             all(
                 len(set(r[f"{kind}_instructions_of_each_run"])) == 1
                 for r in models
-                for kind in ("unscheduled", "rule", "tuned")
+                for kind in ("unscheduled", "rule", "tuned", "tuned_small")
             )
         )
     for figure, name in (("resnet8", "resnet8"), ("dscnn", "ds_cnn")):
@@ -215,6 +270,11 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     if errors:
         found["prediction_within_5_percent_share"] = float(np.mean(np.array(errors) <= 0.05))
         found["prediction_error_worst"] = max(errors)
+    aided = [abs(r["aided_error"]) for r in rows if r["experiment"] == "prediction"]
+    if aided:
+        within = np.array(aided) <= 0.05
+        found["aided_prediction_within_5_percent_share"] = float(np.mean(within))
+        found["aided_prediction_error_worst"] = max(aided)
     for row in rows:
         if row["experiment"] == "pruned":
             found["pruned_instructions_ratio"] = row["instructions"] / row["dense_instructions"]
@@ -223,7 +283,20 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """The table so far."""
-    table = Table("model", "board", "flash", "arena", "of bound", "stack", "plain", "rule", "tuned")
+    table = Table(
+        "model",
+        "board",
+        "flash",
+        "arena",
+        "of bound",
+        "stack",
+        "plain",
+        "rule",
+        "tuned",
+        "small arena",
+        "tuned",
+        "cycles",
+    )
     for row in rows:
         if "failure" in row:
             table.add_row(row["model"], row["board"], row["failure"])
@@ -234,8 +307,14 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             f"{row['tuned_stack']:,}",
             *(f"{row[f'{kind}_instructions'] / 1e6:.2f} M"
               for kind in ("unscheduled", "rule", "tuned")),
+            f"{row['tuned_small_arena']:,}", f"{row['tuned_small_instructions'] / 1e6:.2f} M",
+            _millions(row["tuned_estimated_cycles"]),
         )  # fmt: skip
-    Console(width=120).print(table)
+    Console(width=140).print(table)
+
+
+def _millions(count: float | None) -> str:
+    return "unknown" if count is None else f"{count / 1e6:.2f} M"
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "latency importance accuracy_arguments board_arguments mcu",
         "tuning emulator",
         "channels operations to_onnx agent activations cycles board_choice",
-        "model plan board budget measurement settings progress toolchain",
+        "model plan board budget measurement settings progress toolchain manifest",
         "connections microcontroller target",
         "errors machine units",
     )

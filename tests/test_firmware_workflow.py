@@ -30,6 +30,8 @@ from tvm_prune.workflow import Run, prune, started
 BOARD = "mps2-an500"
 SETTINGS = {"trials": 1, "samples": 3}
 FLASH, RAM = "22KB", "20KB"
+ROUNDING = 64
+"""Bytes by which an arena is larger because every tensor is aligned."""
 
 
 def network() -> Model:
@@ -94,6 +96,10 @@ def test_the_delivered_firmware_meets_all_budgets(run: Run, bundle: Bundle) -> N
     dense = run.search.models.dense_memory()
     assert memory["flash"] <= 22 * 1024 < dense["flash"]
     assert memory["ram"] <= 20 * 1024 < dense["ram"]
+    assert result.to_json()["memory"] == {
+        name: {"dense": dense[name], "pruned": memory[name]} for name in ("flash", "ram")
+    }
+    assert f"{memory['ram']:,.0f}" in result.report()
     assert "instructions" in result.report()
     assert " ms" not in result.report()
 
@@ -124,7 +130,25 @@ def test_memory_at_any_widths_is_known_before_the_firmware_is_built(run: Run) ->
         known = search.memory.at(widths)
         # Code is what schedules make of it; weights and arena are exact.
         assert abs(known["flash"] - built["flash"]) < 0.25 * built["flash"]
-        assert abs(known["ram"] - built["ram"]) <= 64
+        assert abs(known["ram"] - built["ram"]) <= ROUNDING
+
+
+def test_padding_is_folded_where_that_meets_a_ram_budget(run: Run) -> None:
+    models, counts = run.search.models, run.search.memory
+    dense = run.search.compilation.dense
+    widths = (dense[0], dense[1] - 1, *dense[2:])
+    fastest = models.memory(models.build(widths))["ram"]
+    least = max(call.at(widths) for call in counts.least_ram)
+    assert least < fastest
+    fast_cost = models.cost(widths).median
+    try:
+        models.room = counts.room(least + ROUNDING)
+        assert models.memory(models.build(widths))["ram"] <= least + ROUNDING
+        assert models.cost(widths).median > fast_cost
+        models.room = counts.room(fastest + ROUNDING)
+        assert models.cost(widths).median == fast_cost
+    finally:
+        models.room = None
 
 
 @pytest.mark.parametrize(

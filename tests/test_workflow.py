@@ -26,8 +26,8 @@ from tvm_prune import PruneResult, PruningPlan, Settings
 from tvm_prune.board import load_board
 from tvm_prune.errors import BudgetError, DataError, ModelError, PruneError
 from tvm_prune.export import Bundle, read_bundle
-from tvm_prune.export.bundle import sha256
 from tvm_prune.frontend import load_onnx
+from tvm_prune.manifest import sha256
 from tvm_prune.model import Model
 from tvm_prune.to_onnx import to_onnx
 from tvm_prune.transform import masked_model

@@ -176,9 +176,14 @@ def compile_options(parser: argparse.ArgumentParser) -> None:
         "--code", choices=list(CODES), default="llvm",
         help="kernels as an object file (llvm, default) or as portable C (c)",
     )  # fmt: skip
+    clock_option(parser)
     parser.add_argument(
         "--cache", type=Path, default=default_cache(), metavar="DIR",
         help="where tuned schedules are kept over runs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ram", metavar="SIZE",
+        help="what the model may take of the RAM, like 64KB (default: what the board has)",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="where the C project goes"
@@ -192,6 +197,10 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--board", help="run a C project on this board instead of the one it was made for"
+    )
+    clock_option(parser)
+    parser.add_argument(
+        "--profile", action="store_true", help="tell what each kernel of a C project costs, too"
     )
     parser.add_argument("--input", required=True, metavar="NPZ", help="arrays by input name")
     parser.add_argument("--output", metavar="NPZ", type=Path, help="write the outputs here")

@@ -165,6 +165,19 @@ def _unit_of(quantity: str, unit: str) -> str | None:
     return next((counts[text] for text in counts if unit.endswith(text)), SECONDS)
 
 
+def absolute_bytes(quantity: str, text: str) -> int:
+    """Bytes of a size of memory that is no share of anything.
+
+    Raises:
+        BudgetError: if it cannot be read, or is relative.
+    """
+    amount = Budget.parse(quantity, text).amount
+    if amount is None:
+        noun = QUANTITIES[quantity].noun
+        raise BudgetError(f"There is no dense {noun} that '{text}' is a share of; write '64KB'.")
+    return int(amount)
+
+
 @dataclass(frozen=True)
 class Budgets:
     """All budgets of one run; each quantity occurs at most once.

@@ -29,6 +29,7 @@ from tvm_prune.arguments import (
     without_budget,
     writable,
 )
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.board_commands import (
     agent,
     agent_options,
@@ -39,6 +40,7 @@ from tvm_prune.board_commands import (
     deploy_options,
     list_boards,
 )
+from tvm_prune.budget import absolute_bytes
 from tvm_prune.channels import find_channels
 from tvm_prune.console import ConsoleProgress, show_logs
 from tvm_prune.depth import prune_depth
@@ -211,7 +213,9 @@ def _weights(options: argparse.Namespace) -> tuple[str, Any]:
 def _compile(options: argparse.Namespace) -> tuple[str, Any]:
     output = writable(Path(options.output))
     model = load(options.model, shapes(options.shape))
-    compiled = write_project(model, options.board, output, options.cache, options.code)
+    ram = absolute_bytes("ram", options.ram) if options.ram else None
+    chosen = chosen_board(options.board, options.clock)
+    compiled = write_project(model, chosen, output, options.cache, options.code, ram)
     return c_model_text(compiled, output), vars(compiled.footprint)
 
 
@@ -226,7 +230,13 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _run_firmware(options: argparse.Namespace) -> tuple[str, Any]:
-    ran = run_project(read_project(options.bundle), arrays(options.input), options.board)
+    ran = run_project(
+        read_project(options.bundle),
+        arrays(options.input),
+        options.board,
+        clock=options.clock,
+        profile=options.profile,
+    )
     if options.output:
         np.savez(options.output, **ran.outputs)  # type: ignore[arg-type]
     return f"{outputs_text(ran.outputs)}\n{ran.text()}", ran.to_json()

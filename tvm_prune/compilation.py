@@ -17,7 +17,8 @@ from tvm_prune.channels import Channels, Limits, Scores, keep_best, plan_for_uni
 from tvm_prune.export import export_shared_library, write_c_project
 from tvm_prune.latency import Family, Widths
 from tvm_prune.mcu import compile_c_model
-from tvm_prune.mcu.firmware import FirmwareBuilder
+from tvm_prune.mcu.firmware import FirmwareBuilder, arena_room
+from tvm_prune.mcu.pad_choice import with_padding_that_fits
 from tvm_prune.model import Model
 from tvm_prune.plan import PruningPlan
 from tvm_prune.transform import inference_form, pruned_model
@@ -58,6 +59,7 @@ class Compilation:
     shares: Scores = ()
     board: Board | None = None
     _calls: dict[Widths, tuple[KernelCall, ...]] = field(default_factory=dict)
+    _promising: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
     def dense(self) -> Widths:
@@ -89,7 +91,12 @@ class Compilation:
         return self._calls[widths]
 
     def build(
-        self, model: Model, families: Sequence[Family], choose: ChooseSchedules, path: Path
+        self,
+        model: Model,
+        families: Sequence[Family],
+        choose: ChooseSchedules,
+        path: Path,
+        room: int | None = None,
     ) -> None:
         """Compile a pruned model with the schedules of its families.
 
@@ -99,9 +106,12 @@ class Compilation:
             choose: gives the schedules of kernels from where they come from.
             path: where the shared library goes, or the firmware; the C project that the firmware
                 was built from goes into the folder of the same name without the suffix.
+            room: bytes that a firmware's arena may take; all that the board has by default.
         """
         lowered, scheduled = self.scheduled(model, families, choose)
         if self.board is not None and self.board.is_microcontroller:
+            given = room if room is not None else arena_room(self.board)
+            scheduled = with_padding_that_fits(lowered, scheduled, self.target, given)
             self._build_firmware(self.board, model, lowered, scheduled, path)
         else:
             linked = with_schedules(lowered, scheduled)
@@ -122,7 +132,13 @@ class Compilation:
 
     def promising(self, kernels: Sequence[tuple[ScheduleSource, Workload]]) -> list[Any]:
         """The most promising schedule of each kernel, none of them measured."""
-        return [source.schedule(workload, self.target) for source, workload in kernels]
+        found = []
+        for source, workload in kernels:
+            key = source.key, workload.key
+            if key not in self._promising:
+                self._promising[key] = source.schedule(workload, self.target)
+            found.append(self._promising[key])
+        return found
 
     def _build_firmware(
         self, board: Board, model: Model, lowered: Any, scheduled: Mapping[str, Any], path: Path

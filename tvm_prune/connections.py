@@ -15,7 +15,7 @@ CLOCKS: Mapping[str, Sequence[str]] = {
     "local": ("seconds",),
     "rpc": ("seconds",),
     "qemu-user": (INSTRUCTIONS, ESTIMATED_CYCLES),
-    "qemu": (INSTRUCTIONS,),
+    "qemu": (INSTRUCTIONS, ESTIMATED_CYCLES),
     "serial": ("cycles",),
 }
 """Clocks that each connection can have, the usual one first."""

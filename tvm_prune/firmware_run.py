@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.board import load_board
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.errors import BoardError
 from tvm_prune.mcu.dialogue import Report
 from tvm_prune.mcu.project import Project
 from tvm_prune.measure import MEASURERS, FirmwareMeasurer
 from tvm_prune.model import bound_inputs, split_batches
+from tvm_prune.report.tables import text_table
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,27 @@ class FirmwareRun:
         outputs: by name, stacked over the samples.
         report: cost and stack.
         board: where it ran.
+        kernels: name and cost of every kernel call, where that was asked for.
     """
 
     outputs: Mapping[str, NDArray[Any]]
     report: Report
     board: str
+    kernels: tuple[tuple[str, int], ...] = ()
 
     def text(self) -> str:
         """Cost and stack, for people."""
         costs = sorted(set(self.report.costs))
         shown = " to ".join(f"{cost:,}" for cost in dict.fromkeys((costs[0], costs[-1])))
-        return (
+        told = (
             f"{shown} {self.report.unit} a run on {self.board}, "
             f"{self.report.stack:,} bytes of stack"
         )
+        if not self.kernels:
+            return told
+        total = sum(cost for _, cost in self.kernels)
+        rows = [(name, f"{cost:,}", f"{cost / total:.1%}") for name, cost in self.kernels]
+        return f"{told}\n{text_table(('kernel', self.report.unit, 'share'), rows)}"
 
     def to_json(self) -> dict[str, Any]:
         """For machines."""
@@ -48,11 +56,17 @@ class FirmwareRun:
             "unit": self.report.unit,
             "costs": list(self.report.costs),
             "stack": self.report.stack,
+            "kernels": [{"name": name, "cost": cost} for name, cost in self.kernels],
         }
 
 
 def run_project(
-    project: Project, arrays: Mapping[str, NDArray[Any]], board: str | None = None
+    project: Project,
+    arrays: Mapping[str, NDArray[Any]],
+    board: str | None = None,
+    *,
+    clock: str | None = None,
+    profile: bool = False,
 ) -> FirmwareRun:
     """Build a C project, as it lies there, and run it for one sample or for many stacked ones.
 
@@ -60,6 +74,8 @@ def run_project(
         project: from :func:`tvm_prune.mcu.project.read_project`.
         arrays: inputs by name.
         board: name or file of the board; by default the one that the project was made for.
+        clock: what to measure in, where the board has several clocks.
+        profile: whether to tell the cost of every kernel call, too.
 
     Raises:
         DataError: if the arrays do not fit the inputs.
@@ -67,7 +83,7 @@ def run_project(
         MeasureError: if the project does not build or run.
     """
     inputs = bound_inputs(project.inputs, arrays, batch=True)
-    found = load_board(board or project.board)
+    found = chosen_board(board or project.board, clock)
     if not found.is_microcontroller:
         raise BoardError(
             f"'{found.name}' is no microcontroller and runs no C project; "
@@ -77,10 +93,12 @@ def run_project(
     assert isinstance(measurer, FirmwareMeasurer)
     try:
         report = measurer.run_project(project, split_batches(project.inputs, inputs))
+        costs = measurer.profile_project(project) if profile else ()
     finally:
         measurer.close()
     outputs = {
         spec.name: np.concatenate([run[index] for run in report.outputs])
         for index, spec in enumerate(project.outputs)
     }
-    return FirmwareRun(outputs, report, found.name)
+    kernels = tuple(zip(project.kernels, costs, strict=bool(costs)))
+    return FirmwareRun(outputs, report, found.name, kernels)

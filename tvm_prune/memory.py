@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from tvm_prune.compilation import Compilation
 from tvm_prune.latency import Family, Widths
 from tvm_prune.mcu.footprint import Weight, live_bytes, weight_uses
+from tvm_prune.mcu.pad_choice import folded_where_possible
 from tvm_prune.mcu.program import Program, read_program
 from tvm_prune.planner import Ceiling, Count
 from tvm_prune.planner.counts import Extent, Product
@@ -26,17 +27,27 @@ class MemoryCounts:
     Attributes:
         flash: weights, code and constants.
         ram: what is needed at each kernel call; the largest is what the board must have.
+        least_ram: the same where all padding is folded into the convolutions, which costs time.
+        beside_arena: bytes of RAM that are no part of the arena, at any widths.
     """
 
     flash: Count
     ram: tuple[Count, ...]
+    least_ram: tuple[Count, ...]
+    beside_arena: int
 
     def at(self, widths: Widths) -> dict[str, int]:
-        """Bytes of flash and RAM."""
+        """Bytes of flash and RAM, where there is room for the fastest kernels."""
         return {"flash": self.flash.at(widths), "ram": max(call.at(widths) for call in self.ram)}
+
+    def room(self, ram: float) -> int:
+        """Bytes that the arena may take of so much RAM."""
+        return int(ram) - self.beside_arena
 
     def ceilings(self, bounds: Mapping[str, float]) -> list[Ceiling]:
         """What the planner has to stay below.
+
+        A firmware within a bound of RAM has its padding folded where there is no room for it.
 
         Args:
             bounds: bytes, by ``flash`` and ``ram``; others are ignored.
@@ -45,7 +56,9 @@ class MemoryCounts:
         if "flash" in bounds:
             found.append(Ceiling("flash", self.flash, bounds["flash"]))
         if "ram" in bounds:
-            found += [Ceiling("ram", count, bounds["ram"]) for count in _undominated(self.ram)]
+            found += [
+                Ceiling("ram", count, bounds["ram"]) for count in _undominated(self.least_ram)
+            ]
         return found
 
 
@@ -81,20 +94,28 @@ def memory_counts(
         fixed = weight.itemsize * math.prod(extent.base for extent in extents if not extent.slopes)
         weights.append(Product(fixed, tuple(extent for extent in extents if extent.slopes)))
     flash = measured["flash"] - Count(tuple(weights)).at(dense)
-    ram = measured["ram"] - max(base.live)
-    calls = []
-    for index, alive in enumerate(base.live):
-        steps = {group: (alive - probe.live[index], s) for group, (s, probe) in probes.items()}
-        calls.append(Count((_bytes(ram), *_affine(alive, dense, steps))))
-    return MemoryCounts(Count((_bytes(flash), *weights)), tuple(calls))
+    beside = int(measured["ram"]) - max(base.live)
+
+    def calls(kind: str) -> tuple[Count, ...]:
+        found = []
+        for index, alive in enumerate(getattr(base, kind)):
+            steps = {g: (alive - getattr(p, kind)[index], s) for g, (s, p) in probes.items()}
+            found.append(Count((_bytes(beside), *_affine(alive, dense, steps))))
+        return tuple(found)
+
+    return MemoryCounts(Count((_bytes(flash), *weights)), calls("live"), calls("least"), beside)
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Sizes at one choice of widths: of the weights, and of what is alive at each call."""
+    """Sizes at one choice of widths: of the weights, and of what is alive at each call.
+
+    ``least`` is what is alive where all padding is folded.
+    """
 
     weights: tuple[Weight, ...]
     live: tuple[int, ...]
+    least: tuple[int, ...]
 
     @classmethod
     def of(cls, compilation: Compilation, families: Sequence[Family], widths: Widths) -> _Sizes:
@@ -102,8 +123,11 @@ class _Sizes:
             compilation.pruned(compilation.plan(widths)), families, compilation.promising
         )
         program: Program = read_program(lowered)
-        alive = live_bytes(program, scheduled, compilation.target)
-        return cls(weight_uses(program), alive)
+        thrifty = folded_where_possible(lowered, scheduled, compilation.target)
+        live, least = (
+            live_bytes(program, each, compilation.target) for each in (scheduled, thrifty)
+        )
+        return cls(weight_uses(program), live, least)
 
 
 def _extent(extent: int, dense: Widths, steps: Mapping[int, tuple[int, int]]) -> Extent:

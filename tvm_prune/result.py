@@ -54,6 +54,8 @@ class PruneResult:
         attempts: predicted and measured latency of every plan that was built.
         library: the compiled model as bytes.
         project: files of the C project that it was built from, where it is firmware.
+        dense_memory: bytes of ``flash`` and ``ram`` of the dense firmware, where it is firmware.
+        memory: the same of the pruned one.
         dropped: blocks that the model went without before its channels were pruned.
     """
 
@@ -76,6 +78,8 @@ class PruneResult:
     attempts: tuple[tuple[float, float], ...]
     library: bytes
     project: Mapping[str, bytes] = field(default_factory=dict)
+    dense_memory: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, float] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
 
     @property
@@ -117,6 +121,10 @@ class PruneResult:
             "parameters": {
                 "dense": self.dense_parameters, "pruned": self.model.parameter_count},
             "macs": {"dense": self.dense_macs, "pruned": self.macs},
+            "memory": {
+                name: {"dense": int(self.dense_memory[name]), "pruned": int(size)}
+                for name, size in self.memory.items()
+            },
             "importance_kept": self.importance_kept,
             "planner": {"gap_percent": self.gap * 100},
             "latency_model": self.model_error.to_json(),

@@ -198,6 +198,7 @@ class Search:
         if meets and self.compilation.may_stay_dense:
             return Planned(None, (), dense_cost)
         ceilings = self._ceilings(bounds)
+        self.models.room = self.memory.room(bounds["ram"]) if "ram" in bounds else None
         slowest = dense_cost.median * margins.get("latency", 1.0)
         latency = min(bounds.get("latency", slowest), slowest)
         aims = [
@@ -213,6 +214,7 @@ class Search:
     def use(self, compilation: Compilation) -> None:
         """Go by the scores and limits of another compilation of the same model from now on."""
         self.compilation = compilation
+        self.models.room = None
         self._problems.clear()
 
     def predicted_widths(
@@ -234,11 +236,7 @@ class Search:
         return solve(problem, min(bounds.get("latency", dense), dense) / scale).widths
 
     def _ceilings(self, bounds: Mapping[str, float]) -> tuple[Ceiling, ...]:
-        counted = tuple(
-            Ceiling(name, count, bounds[name])
-            for name, count in self.counts.items()
-            if name in bounds
-        )
+        counted = tuple(Ceiling(n, c, bounds[n]) for n, c in self.counts.items() if n in bounds)
         if "flash" in bounds or "ram" in bounds:
             return (*counted, *self.memory.ceilings(bounds))
         return counted

@@ -28,30 +28,41 @@ class WholeModels:
         compilation: the model at any widths.
         families: its kernels, with the schedules they are built with.
         folder: where compiled models go.
-        built: widths that were built by this run.
+        built: widths and rooms that were built by this run.
+        room: bytes that the arena of a pruned firmware may take; all that the board has by default.
     """
 
     session: Session
     compilation: Compilation
     families: Sequence[Family]
     folder: Path
-    built: set[Widths] = field(default_factory=set)
+    built: set[tuple[Widths, int | None]] = field(default_factory=set)
+    room: int | None = None
 
     def build(self, widths: Widths) -> Path:
         """Compile the model at some widths, once."""
-        path = self.folder / ("model-" + "-".join(map(str, widths)) + ".so")
-        if widths not in self.built:
-            self.compile(self.compilation.pruned(self.compilation.plan(widths)), path)
-            self.built.add(widths)
+        room = self._room(widths)
+        name = "-".join(["model", *map(str, widths), *([] if room is None else [f"room{room}"])])
+        path = self.folder / f"{name}.so"
+        if (widths, room) not in self.built:
+            self._compile(self.compilation.pruned(self.compilation.plan(widths)), path, room)
+            self.built.add((widths, room))
         return path
 
     def compile(self, model: Model, path: Path) -> None:
         """Compile the dense model at any widths; the fastest schedules on the board win."""
+        self._compile(model, path, self.room)
+
+    def _compile(self, model: Model, path: Path, room: int | None) -> None:
         session = self.session
         contest = Contest(
             session.measurer, session.records, session.board.fingerprint, session.target
         )
-        self.compilation.build(model, self.families, contest.fastest, path)
+        self.compilation.build(model, self.families, contest.fastest, path, room)
+
+    def _room(self, widths: Widths) -> int | None:
+        """The dense firmware, which all others are compared with, is the fastest one."""
+        return None if widths == self.compilation.dense else self.room
 
     def measure(self, libraries: Sequence[Path]) -> list[Measurement]:
         """Measure compiled models now; they take turns, so that drift hits all alike.
@@ -113,10 +124,11 @@ class WholeModels:
         calls = self.compilation.kernel_calls(widths)
         kernels = hashlib.sha256("".join(call.workload.key for call in calls).encode())
         sources = hashlib.sha256("".join(family.source.key for family in self.families).encode())
+        room = self._room(widths)
         return RecordKey(
             self.session.board.fingerprint,
             f"model:{kernels.hexdigest()[:16]}",
-            sources.hexdigest()[:16],
+            sources.hexdigest()[:16] + ("" if room is None else f":{room}"),
         )
 
 

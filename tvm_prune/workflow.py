@@ -292,4 +292,6 @@ class Run:
             attempts=tuple((a.predicted, a.measured.median) for a in planned.attempts),
             library=deployed.library.read_bytes(),
             project=files_below(deployed.library.with_suffix("")),
+            dense_memory={name: dense_costs[name] for name in deployed.memory},
+            memory=deployed.memory,
         )

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from tvm_prune import manifest as manifest_module
 from tvm_prune.errors import BundleError
 from tvm_prune.export import Bundle, read_bundle, write_bundle
-from tvm_prune.export import bundle as bundle_module
-from tvm_prune.export.bundle import FORMAT, LIBRARY, MANIFEST, ONNX, PLAN, REPORT, sha256
+from tvm_prune.export.bundle import FORMAT, LIBRARY, MANIFEST, ONNX, PLAN, REPORT
+from tvm_prune.manifest import sha256
 from tvm_prune.model import TensorSpec
 from tvm_prune.plan import GroupWidth, PruningPlan
 
@@ -163,7 +164,7 @@ def test_the_manifest_is_written_when_everything_else_is_there(
         seen.append({entry.name for entry in path.parent.iterdir()})
         return sha256(path)
 
-    monkeypatch.setattr(bundle_module, "sha256", watching)
+    monkeypatch.setattr(manifest_module, "sha256", watching)
     write(tmp_path / "out")
     assert seen == [set(FILES)] * len(FILES)
 

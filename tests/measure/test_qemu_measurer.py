@@ -10,6 +10,7 @@ import tvm
 from tvm.target import Target
 
 from tvm_prune.board import Board, load_board
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.errors import BoardError
 from tvm_prune.measure import FirmwareMeasurer
 from tvm_prune.measure.qemu import open_qemu_board, qemu_link
@@ -76,6 +77,26 @@ def test_counts_are_the_same_at_every_run_and_build(
     costs = [outcome.median for outcome in first if isinstance(outcome, Measurement)]
     assert 6 < costs[1] / costs[0] < 9
     assert 7 < costs[2] / costs[1] < 9
+
+
+def test_estimated_cycles_are_a_unit_of_their_own(board: Board) -> None:
+    estimated = chosen_board(board, "estimated-cycles")
+    assert estimated.fingerprint != board.fingerprint
+    measurer = open_qemu_board(estimated, None, None)
+    try:
+        outcomes = measurer.run(measurer.build([matmul(8)] * 2))  # type: ignore[arg-type]
+    finally:
+        measurer.close()
+    assert measurer.unit == "estimated cycles"
+    for outcome in outcomes:
+        assert isinstance(outcome, Measurement)
+        assert outcome.unit == "estimated cycles"
+        assert outcome.samples == outcomes[0].samples  # type: ignore[union-attr]
+
+
+def test_a_board_with_a_counter_of_its_own_estimates_nothing() -> None:
+    with pytest.raises(BoardError, match="'nucleo-l4r5zi' has no clock 'estimated-cycles'"):
+        chosen_board("nucleo-l4r5zi", "estimated-cycles")
 
 
 @pytest.mark.parametrize(

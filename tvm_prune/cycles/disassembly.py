@@ -13,7 +13,10 @@ from tvm_prune.errors import BoardError
 
 _LABEL = re.compile(r"^[0-9a-f]+ <.*>:$")
 _INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S.*)$")
-_DATA = re.compile(r"\.(?:byte|short|hword|word|long|xword|quad|inst)\b")
+_DATA = re.compile(
+    r"\.(?:byte|short|hword|word|long|xword|quad|inst)\b|^[0-9a-f]{2}(?: [0-9a-f]{2})*(?:\s{2}|$)"
+)
+"""Data as a directive, or as bytes and the characters that they would be."""
 _REMARK = re.compile(r"\s*(?:<[^>]*>|//.*|@.*)")
 _UNKNOWN = "unknown"
 """In the place of what is no instruction of the processor."""

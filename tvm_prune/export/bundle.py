@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvm_prune.errors import BundleError
+from tvm_prune.manifest import ManifestKind, file_hashes, read_manifest, write_manifest
 from tvm_prune.model import TensorSpec
 from tvm_prune.plan import PruningPlan
 
@@ -20,6 +18,9 @@ PLAN = "plan.json"
 MANIFEST = "manifest.json"
 REPORT = "report.txt"
 ONNX = "model.onnx"
+_KIND = ManifestKind(
+    MANIFEST, FORMAT, "a bundle", "tvm-prune prune MODEL ... -o DIR", "prune the model again"
+)
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,8 @@ def write_bundle(
     if onnx_model is not None:
         (directory / ONNX).write_bytes(onnx_model)
     names = [compiled, PLAN, REPORT] + ([ONNX] if onnx_model is not None else [])
-    complete = {
-        "format": FORMAT,
-        **manifest,
-        "files": {name: sha256(directory / name) for name in names},
-    }
-    text = json.dumps(complete, indent=2) + "\n"
-    (directory / MANIFEST).write_text(text, encoding="utf-8")
+    complete = {"format": FORMAT, **manifest, "files": file_hashes(directory, names)}
+    write_manifest(directory, _KIND, complete)
     return Bundle(directory, complete)
 
 
@@ -101,36 +97,16 @@ def read_bundle(directory: Path) -> Bundle:
     Raises:
         BundleError: if it is no bundle, or a file is missing or was altered.
     """
-    path = directory / MANIFEST
-    if not path.is_file():
-        raise BundleError(
-            f"{directory} is not a bundle: it has no {MANIFEST}. "
-            "`tvm-prune prune MODEL ... -o DIR` writes one."
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files, version = dict(manifest["files"]), manifest["format"]
-        if version == FORMAT:
-            for entry in manifest["inputs"] + manifest["outputs"]:
-                TensorSpec.from_json(entry)
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged ({error!r}); prune the model again.") from error
-    if version != FORMAT:
-        raise BundleError(f"{path} has format {version}, but this version reads {FORMAT}.")
-    compiled = FIRMWARE if FIRMWARE in files else LIBRARY
-    for name in {compiled: None, PLAN: None, REPORT: None, **files}:
-        _check_file(directory / name, files.get(name))
-    return Bundle(directory, manifest)
+    return Bundle(directory, read_manifest(directory, _KIND, _check, _required))
 
 
-def _check_file(path: Path, expected: str | None) -> None:
-    if not path.is_file():
-        raise BundleError(f"The bundle lacks {path.name}; prune the model again.")
-    if sha256(path) != expected:
-        raise BundleError(
-            f"{path} is not the file that was written with the manifest (its SHA-256 differs); "
-            "nothing was loaded. Prune the model again, or restore the file."
-        )
+def _check(manifest: Mapping[str, Any]) -> None:
+    for entry in manifest["inputs"] + manifest["outputs"]:
+        TensorSpec.from_json(entry)
+
+
+def _required(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    return FIRMWARE if FIRMWARE in manifest["files"] else LIBRARY, PLAN, REPORT
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -140,12 +116,3 @@ def files_below(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

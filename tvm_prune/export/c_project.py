@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from tvm_prune.errors import ExportError
 from tvm_prune.export import c_templates as templates
 from tvm_prune.mcu import CModel
 from tvm_prune.mcu.firmware import firmware_files
-from tvm_prune.mcu.project import FORMAT, KIND, MANIFEST
+from tvm_prune.mcu.project import MANIFEST, write_project_manifest
 from tvm_prune.model import TensorSpec
 
 FIRMWARE = "firmware"
@@ -44,8 +42,7 @@ def write_c_project(directory: Path, model: CModel, board: Board) -> None:
     }
     for name, content in files.items():
         (directory / name).write_bytes(content)
-    text = json.dumps(_manifest(model, board, files), indent=2) + "\n"
-    (directory / MANIFEST).write_text(text, encoding="utf-8")
+    write_project_manifest(directory, _manifest(model, board), files)
 
 
 def check_memory(model: CModel, board: Board) -> None:
@@ -97,10 +94,8 @@ def _build_files(model: CModel, board: Board) -> Mapping[str, str]:
     }
 
 
-def _manifest(model: CModel, board: Board, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _manifest(model: CModel, board: Board) -> dict[str, Any]:
     return {
-        "format": FORMAT,
-        "kind": KIND,
         "name": model.name,
         "board": board.name,
         "code": model.code,
@@ -108,7 +103,6 @@ def _manifest(model: CModel, board: Board, files: Mapping[str, bytes]) -> dict[s
         "outputs": [spec.to_json() for spec in model.outputs],
         "kernels": [{"index": i, "name": name} for i, name in enumerate(model.kernel_names)],
         "footprint": vars(model.footprint),
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
 
 

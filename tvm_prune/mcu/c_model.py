@@ -8,10 +8,10 @@ from typing import Any
 
 import tvm
 from tvm.target import Target
-from tvm.tirx import PrimFunc
 
 from tvm_prune.errors import ExportError
 from tvm_prune.mcu.emit import header, source, weights_assembly, weights_image
+from tvm_prune.mcu.footprint import function_of
 from tvm_prune.mcu.in_place import kernels_in_place, places_taken
 from tvm_prune.mcu.kernels import CODES, Kernels, compile_kernels
 from tvm_prune.mcu.layout import Layout, laid_out
@@ -89,7 +89,7 @@ def compile_c_model(
         raise ExportError(f"Kernels cannot be delivered as '{code}'; allowed: {', '.join(CODES)}.")
     program = read_program(lowered)
     functions = {
-        PREFIX + kernel: _function(function, (scheduled or {}).get(kernel))
+        PREFIX + kernel: function_of((scheduled or {}).get(kernel, function))
         for kernel, function in program.kernels.items()
     }
     places = places_taken(program)
@@ -125,12 +125,6 @@ def kernel_c_model(module: tvm.IRModule, target: Target, *, code: str = "llvm") 
     program = Program(tuple(buffers[:-1]), (call,), call.outputs, {"kernel": module["main"]})
     layout = laid_out(program, _signatures(kernels), share=False)
     return _written(program, layout, kernels, "kernel", code, tuple(specs[:-1]), tuple(specs[-1:]))
-
-
-def _function(function: PrimFunc, schedule: Any) -> PrimFunc:
-    if schedule is None:
-        return function
-    return schedule if isinstance(schedule, PrimFunc) else schedule.mod["main"]
 
 
 def _signatures(kernels: Kernels) -> Mapping[str, Any]:

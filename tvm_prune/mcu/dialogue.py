@@ -172,6 +172,19 @@ def _description(payload: bytes) -> Description:
     )
 
 
+def with_cost(payload: bytes, cost: int) -> bytes:
+    """The reply to a run, with another cost in it."""
+    _, stack = _RUN.unpack(payload)
+    return _RUN.pack(cost, stack)
+
+
+def with_unit(payload: bytes, unit: str) -> bytes:
+    """A firmware's description of itself, with another unit in it."""
+    old = _description(payload)
+    texts = 20 + 4 * (len(old.inputs) + len(old.outputs))
+    return payload[:texts] + f"{unit}\0{old.name}\0".encode()
+
+
 def _writes(specs: Sequence[TensorSpec], arrays: Mapping[str, Array]) -> Iterator[Request]:
     for index, spec in enumerate(specs):
         content = np.ascontiguousarray(arrays[spec.name], dtype=spec.dtype).tobytes()

@@ -24,6 +24,13 @@ _TELLING = ("undefined reference", "overflowed", "error: ")
 """Words in the line of a compiler's or linker's complaint that says most."""
 _FLASH = (".vectors", ".text", ".ARM.exidx", ".data")
 _RAM = (".data", ".bss", ".stack")
+_FIRMWARE_RAM = 12 * 1024
+"""Bytes for the stack, its guard and the firmware's own variables."""
+
+
+def arena_room(board: Board) -> int:
+    """Bytes of a board's RAM that are left for a model when its firmware has what it needs."""
+    return max(0, (board.ram or 0) - _FIRMWARE_RAM)
 
 
 def firmware_files(board: Board) -> dict[str, bytes]:
@@ -116,6 +123,18 @@ class FirmwareBuilder:
         lines = _called([self._tool("addr2line"), "-f", "-e", str(elf), hex(address)], elf.parent)
         return lines.splitlines()[0] if lines else "??"
 
+    def address_of(self, elf: Path, function: str) -> int:
+        """Address of a function.
+
+        Raises:
+            MeasureError: if the firmware has none of that name.
+        """
+        for line in _called([self._tool("nm"), str(elf)], elf.parent).splitlines():
+            words = line.split()
+            if len(words) == 3 and words[2] == function:
+                return int(words[0], 16) & ~1
+        raise MeasureError(f"{elf.name} has no function '{function}'")
+
     @property
     def _sources(self) -> Path:
         path = self.folder / "firmware"
@@ -200,6 +219,7 @@ _PACKAGES: Mapping[str, str] = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "arm-none-eabi-size": "binutils-arm-none-eabi",
     "arm-none-eabi-addr2line": "binutils-arm-none-eabi",
+    "arm-none-eabi-nm": "binutils-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
     "openocd": "openocd",
     "st-flash": "stlink-tools",

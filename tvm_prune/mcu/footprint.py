@@ -42,6 +42,15 @@ def weight_uses(program: Program) -> tuple[Weight, ...]:
     return tuple(Weight(first[c], c.value.itemsize, c.value.shape) for c in constants)
 
 
+def alive_bytes(program: Program) -> tuple[int, ...]:
+    """Bytes of tensors that are alive in the arena at every call."""
+    spans = shared_spans(program, places_taken(program)).values()
+    return tuple(
+        sum(span.bytes for span in spans if span.first <= step <= span.last)
+        for step in range(len(program.calls))
+    )
+
+
 def live_bytes(program: Program, scheduled: Mapping[str, Any], target: Target) -> tuple[int, ...]:
     """Bytes that are alive in the arena at every call, the kernels' workspaces included.
 
@@ -52,18 +61,16 @@ def live_bytes(program: Program, scheduled: Mapping[str, Any], target: Target) -
         target: LLVM target of the board.
     """
     functions = {
-        name: _function(function, scheduled.get(name)) for name, function in program.kernels.items()
+        name: function_of(scheduled.get(name, function))
+        for name, function in program.kernels.items()
     }
     _, signatures = unpacked(functions, target)
-    spans = shared_spans(program, places_taken(program)).values()
     return tuple(
-        sum(span.bytes for span in spans if span.first <= step <= span.last)
-        + sum(workspace.bytes for workspace in signatures[call.kernel].workspaces)
-        for step, call in enumerate(program.calls)
+        alive + signatures[call.kernel].workspace_bytes
+        for call, alive in zip(program.calls, alive_bytes(program), strict=True)
     )
 
 
-def _function(function: PrimFunc, schedule: Any) -> PrimFunc:
-    if schedule is None:
-        return function
+def function_of(schedule: Any) -> PrimFunc:
+    """The PrimFunc of a ``Schedule``; a PrimFunc is one already."""
     return schedule if isinstance(schedule, PrimFunc) else schedule.mod["main"]

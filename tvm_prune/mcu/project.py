@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tvm_prune.errors import BundleError
+from tvm_prune.manifest import ManifestKind, file_hashes, read_manifest, write_manifest
 from tvm_prune.model import TensorSpec
 
 MANIFEST = "project.json"
 FORMAT = 1
 KIND = "c_project"
+_KIND = ManifestKind(
+    MANIFEST,
+    FORMAT,
+    "a C project",
+    "tvm-prune compile MODEL --board BOARD -o DIR",
+    "compile the model again",
+)
 MODEL_SUFFIXES = (".h", ".c", ".S", ".o", ".bin")
 
 
@@ -70,31 +75,15 @@ def read_project(folder: Path) -> Project:
     Raises:
         BundleError: if it is none, or a file is missing or was altered.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(
-            f"{folder} is no C project: it has no {MANIFEST}. "
-            "`tvm-prune compile MODEL --board BOARD -o DIR` writes one."
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files, version = dict(manifest["files"]), manifest["format"]
-        project = Project(folder, manifest)
-        _ = project.inputs, project.outputs, project.kernels, project.board
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged ({error!r}); compile the model again.") from error
-    if version != FORMAT:
-        raise BundleError(f"{path} has format {version}, but this version reads {FORMAT}.")
-    for name, expected in files.items():
-        _check_file(folder / name, expected)
-    return project
+    return Project(folder, read_manifest(folder, _KIND, _check))
 
 
-def _check_file(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise BundleError(f"The C project lacks {path.name}; compile the model again.")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        raise BundleError(
-            f"{path} is not the file that was written with {MANIFEST} (its SHA-256 differs); "
-            "compile the model again, or restore the file."
-        )
+def write_project_manifest(folder: Path, content: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Write the manifest of a C project, and the hashes of its files with it."""
+    hashes = file_hashes(folder, names)
+    write_manifest(folder, _KIND, {"format": FORMAT, "kind": KIND, **content, "files": hashes})
+
+
+def _check(manifest: Mapping[str, Any]) -> None:
+    project = Project(Path(), manifest)
+    _ = project.inputs, project.outputs, project.kernels, project.board

@@ -54,6 +54,11 @@ class Signature:
     tensors: tuple[Pointer, ...]
     workspaces: tuple[Pointer, ...]
 
+    @property
+    def workspace_bytes(self) -> int:
+        """Size of all workspaces."""
+        return sum(workspace.bytes for workspace in self.workspaces)
+
 
 def unpacked(
     kernels: Mapping[str, PrimFunc], target: Target, *, vectorize: bool = True

@@ -16,7 +16,7 @@ import tvm
 from tvm_prune.board import Board
 from tvm_prune.errors import PruneError
 from tvm_prune.machine import conditions
-from tvm_prune.mcu.dialogue import Link, Report, run_model, time_model
+from tvm_prune.mcu.dialogue import Link, Report, profile_model, run_model, time_model
 from tvm_prune.mcu.firmware import FirmwareBuilder
 from tvm_prune.mcu.project import Project, is_project, read_project
 from tvm_prune.measure import firmware_jobs
@@ -117,6 +117,16 @@ class FirmwareMeasurer:
         folder = Path(self._folder.name) / str(next(self._numbers))
         elf = self._firmware.build(project.model_files(), folder)
         return run_model(self._open(elf), project.inputs, project.outputs, inputs)
+
+    def profile_project(self, project: Project) -> tuple[int, ...]:
+        """What each kernel call of a C project costs, on numbers that mean nothing.
+
+        Raises:
+            MeasureError: if it does not build or run.
+        """
+        folder = Path(self._folder.name) / str(next(self._numbers))
+        elf = self._firmware.build(project.model_files(), folder, profile=True)
+        return profile_model(self._open(elf), project.inputs, len(project.kernels)).kernels
 
     def time_models(
         self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15

@@ -1,4 +1,7 @@
-"""Microcontrollers that QEMU emulates: the cost of code is its exact number of instructions."""
+"""Microcontrollers that QEMU emulates: the cost of code is its exact number of instructions.
+
+The other clock tells estimated cycles; see :mod:`tvm_prune.mcu.estimated_cycles`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from tvm_prune.board import Board
+from tvm_prune.connections import ESTIMATED_CYCLES
+from tvm_prune.cycles import Processor
 from tvm_prune.errors import BoardError
+from tvm_prune.mcu.estimated_cycles import EstimatingLink
 from tvm_prune.mcu.firmware import FirmwareBuilder
 from tvm_prune.mcu.qemu import QemuLink
 from tvm_prune.measure.firmware import FirmwareMeasurer
@@ -24,7 +30,8 @@ def open_qemu_board(
     Counts do not depend on what else this machine does, so that as many boards run at once as it
     has processors.
     """
-    return FirmwareMeasurer(board, qemu_link(board), executor=executor, at_once=os.cpu_count() or 1)
+    opener = estimating_link if board.clock == ESTIMATED_CYCLES else qemu_link
+    return FirmwareMeasurer(board, opener(board), executor=executor, at_once=os.cpu_count() or 1)
 
 
 def qemu_link(board: Board, timeout: float = RUN_TIMEOUT) -> _OpenLink:
@@ -38,6 +45,15 @@ def qemu_link(board: Board, timeout: float = RUN_TIMEOUT) -> _OpenLink:
     return _OpenLink(board.machine, timeout)
 
 
+def estimating_link(board: Board, timeout: float = RUN_TIMEOUT) -> _OpenEstimatingLink:
+    """Opens links to an emulated board that tell estimated cycles.
+
+    Raises:
+        BoardError: if the board is not one that QEMU emulates.
+    """
+    return _OpenEstimatingLink(qemu_link(board, timeout), Processor.of_target(board.target))
+
+
 class _OpenLink:
     def __init__(self, machine: str, timeout: float) -> None:
         self._machine, self._timeout = machine, timeout
@@ -49,3 +65,11 @@ class _OpenLink:
             lambda address: firmware.function_at(elf, address),
             self._timeout,
         )
+
+
+class _OpenEstimatingLink:
+    def __init__(self, opener: _OpenLink, processor: Processor) -> None:
+        self._opener, self._processor = opener, processor
+
+    def __call__(self, elf: Path, firmware: FirmwareBuilder) -> EstimatingLink:
+        return EstimatingLink(self._opener(elf, firmware), firmware, self._processor)

@@ -9,6 +9,8 @@ from typing import Any
 from tvm_prune.report.tables import text_table
 from tvm_prune.units import cost_text
 
+_MEMORIES = {"flash": "flash", "ram": "RAM"}
+
 
 def report_text(result: Mapping[str, Any]) -> str:
     """The report of a run.
@@ -58,6 +60,10 @@ def _comparison(result: Mapping[str, Any]) -> list[tuple[object, ...]]:
         ),
         _count_row("parameters", result["parameters"]),
         _count_row("multiply-accumulates", result["macs"]),
+        *(
+            _count_row(f"{_MEMORIES[name]} (bytes)", sizes)
+            for name, sizes in result.get("memory", {}).items()
+        ),
     ]
     if accuracy["dense"] is not None:
         drop = (accuracy["pruned"] - accuracy["dense"]) * 100

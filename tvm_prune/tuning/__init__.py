@@ -12,6 +12,7 @@ from tvm_prune.tuning.kernels import (
     workload_of,
 )
 from tvm_prune.tuning.library import TraceLibrary, TunedTrace, seed_library, tuned_library
+from tvm_prune.tuning.pad_places import folded, moved_padding, padding_blocks
 from tvm_prune.tuning.padding import paddable_loops, padded
 from tvm_prune.tuning.report import FailureCount, KernelReport, TuningProgress, TuningReport
 from tvm_prune.tuning.search import tune
@@ -44,12 +45,15 @@ __all__ = [
     "count_trials",
     "default_schedule",
     "find_source",
+    "folded",
     "kernel_calls",
     "knobs",
     "lower",
+    "moved_padding",
     "open_database",
     "paddable_loops",
     "padded",
+    "padding_blocks",
     "seed_library",
     "structure_of",
     "tile_slots",

@@ -2,12 +2,14 @@
 
 A contraction (convolution, depthwise convolution, matrix product) computes a small tile of its
 output at once and keeps it in floating-point registers: a tile of u by v needs u + v loads for
-u * v multiply-accumulates. Padding is copied for one row of the output, or one channel, at a time:
-the inner loops then have no conditions, and the copy needs hardly any memory. Everything
+u * v multiply-accumulates. Padding is copied beforehand, so that the inner loops have no
+conditions: for one row of the output, or one channel, at a time, where no element is copied twice
+that way, and else as a whole. Only a depthwise convolution that is padded on one side asks two
+questions for each element instead, which is faster still: it loads most of them once. Everything
 element-wise happens before a tile is stored.
 
-Tile sizes are decisions of a MetaSchedule trace, so these schedules transfer to other widths, and
-tuning starts from them.
+Tile sizes and the place of the padding are decisions of a MetaSchedule trace, so these schedules
+transfer to other widths, and tuning starts from them.
 """
 
 from __future__ import annotations
@@ -23,9 +25,10 @@ from tvm.ir import Var
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import ScheduleError
 from tvm.target import Target
-from tvm.tirx import IterVar
+from tvm.tirx import GE, GT, LE, LT, IntImm, IterVar
 
 from tvm_prune.tuning.kernels import Workload
+from tvm_prune.tuning.pad_places import FOLDED, WHOLE, pads
 from tvm_prune.tuning.traces import new_schedule
 
 REGISTERS = 32
@@ -40,6 +43,9 @@ LONGEST_BODY = 160
 MOST_STEPS = 16
 """Most steps of a sum that are written out."""
 
+ONE_SIDED = 2
+"""Comparisons that padding takes which is below and right of an image only."""
+
 
 def is_microcontroller(target: Target) -> bool:
     """Whether a target is a processor that these rules are for."""
@@ -52,27 +58,38 @@ def rule_schedule(workload: Workload) -> Schedule:
     Kernels that the rule is not for stay as they are: those with more than one reduction (softmax,
     normalisation) or more than one result.
     """
-    schedule = new_schedule(workload)
+    schedule, whole = new_schedule(workload), new_schedule(workload)
     try:
-        _apply(schedule)
+        copied = _apply(schedule)
+        return whole if copied and _apply(whole, whole=True) < copied else schedule
     except ScheduleError:
         return new_schedule(workload)
-    return schedule
 
 
-def _apply(schedule: Schedule) -> None:
+def _apply(schedule: Schedule, *, whole: bool = False) -> int:
+    """Apply the rule.
+
+    Args:
+        schedule: of an unscheduled kernel.
+        whole: whether padding is copied as a whole, and not as late as it can be.
+
+    Returns:
+        Number of elements that are copied to pad.
+    """
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     reductions = [i for i, block in enumerate(blocks) if _is_reduction(schedule.get(block))]
     if len(reductions) > 1:
-        return
+        return 0
     if not reductions:
         _inline(schedule, [], blocks)
-        return
+        return 0
     [at] = reductions
     padding = _inline(schedule, blocks[:at], blocks[at + 1 :])
     if _has_outputs(schedule.get(blocks[at])):
         last = blocks[at + 1 :][-1:] or [schedule.cache_write(blocks[at], 0, "global")]
-        _tile(schedule, blocks[at], last[0], padding)
+        padding = _tile(schedule, blocks[at], last[0], padding, whole=whole)
+    look = schedule.copy()  # asking for loops would be part of the trace
+    return sum(_extent(look, *look.get_loops(each)) for each in padding)
 
 
 def _has_outputs(block: Any) -> bool:
@@ -92,8 +109,8 @@ def _inline(schedule: Schedule, before: Sequence[Any], after: Sequence[Any]) -> 
     """Compute element-wise blocks where their result is used; those that pad are left."""
     padding = []
     for block in before:
-        if "if_then_else" in str(schedule.get(block).body):
-            padding.append(block)
+        if pads(schedule.get(block)):
+            padding.append(schedule.get_sblock(str(schedule.get(block).name_hint)))
         else:
             schedule.compute_inline(block)
     for block in after[:-1]:
@@ -137,8 +154,14 @@ def _variables(region: Any) -> list[Any]:
     return found
 
 
-def _tile(schedule: Schedule, block: Any, store: Any, padding: Sequence[Any]) -> None:
-    """Keep a tile of a reduction's output in registers until it is complete."""
+def _tile(
+    schedule: Schedule, block: Any, store: Any, padding: Sequence[Any], *, whole: bool
+) -> list[Any]:
+    """Keep a tile of a reduction's output in registers until it is complete.
+
+    Returns:
+        Those of the blocks that pad which still copy.
+    """
     axes = _axes(schedule, block)
     rows, columns = axes.second[-1:], axes.first[-2:]
     outer = [*axes.both, *axes.first[:-2], *axes.second[:-1]]
@@ -153,14 +176,28 @@ def _tile(schedule: Schedule, block: Any, store: Any, padding: Sequence[Any]) ->
     turns, steps = _written_out(schedule, axes.summed, LONGEST_BODY // math.prod(tile))
     schedule.reorder(*outer, *turns, *steps, *inner)
     schedule.reverse_compute_at(store, outer[-1])
+    copying = []
     for each in padding:
-        schedule.compute_at(each, outer[padded_at])
+        place = WHOLE if whole else padded_at
+        if not axes.second and _comparisons(schedule.get(each)) <= ONE_SIDED:
+            place = FOLDED
+        else:
+            copying.append(each)
+        schedule.compute_at(each, schedule.sample_compute_location(each, decision=place))
     schedule.decompose_reduction(block, (*turns, *steps)[0])
     for loop in (*steps, *inner):
         schedule.unroll(loop)
     # The loops that start and store a tile: at other widths there may be fewer of them.
     schedule.annotate(outer[-1], "pragma_auto_unroll_max_step", REGISTERS)
     schedule.annotate(outer[-1], "pragma_unroll_explicit", 1)
+    return copying
+
+
+def _comparisons(block: Any) -> int:
+    """Comparisons that a block makes; that an index is not negative goes without saying."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(block.body, ((LE, LT, GE, GT), found.append))
+    return sum(not (isinstance(each.a, IntImm) and int(each.a.value) == 0) for each in found)
 
 
 def _best_tile(rows: Sequence[int], columns: Sequence[int]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from tvm_prune.tuning.kernels import Workload
 
 TILE = "SamplePerfectTile"
 _CHOICE = "SampleCategorical"
-_LOCATION = "SampleComputeLocation"
+LOCATION = "SampleComputeLocation"
 _POSTPROC = "EnterPostproc"
 
 
@@ -86,7 +86,7 @@ def knobs(trace: Trace) -> tuple[int, ...]:
         decision = trace.get_decision(instruction)
         if instruction.kind.name == _CHOICE:
             values.append(int(instruction.attrs[0][int(decision)]))
-        elif instruction.kind.name == _LOCATION:
+        elif instruction.kind.name == LOCATION:
             values.append(int(decision))
     return tuple(values)
 

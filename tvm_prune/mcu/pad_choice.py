@@ -1,0 +1,157 @@
+"""Where every kernel computes its padding: the fastest place for which there is memory.
+
+A copy of the whole input is fast and large, folded padding is slow and takes nothing, and copies of
+a few rows lie between; see :mod:`tvm_prune.tuning.pad_places`. A kernel keeps the place that its
+schedule has, which is the fastest one known, where the arena has room for it. Elsewhere it takes
+the one with the fewest estimated instructions of those that fit, or the smallest one there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm.target import Target
+
+from tvm_prune.mcu.estimate import padding_instructions
+from tvm_prune.mcu.footprint import alive_bytes, function_of
+from tvm_prune.mcu.in_place import places_taken
+from tvm_prune.mcu.layout import laid_out
+from tvm_prune.mcu.program import Program, read_program
+from tvm_prune.mcu.unpack import Signature, unpacked
+from tvm_prune.tuning import (
+    Workload,
+    folded,
+    kernel_calls,
+    moved_padding,
+    padding_blocks,
+)
+
+_CORRECTIONS = 4
+"""Times that the room is made smaller because buffers do not pack without gaps."""
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A schedule of a kernel.
+
+    Attributes:
+        schedule: a ``Schedule`` or a scheduled PrimFunc.
+        signature: what the kernel takes.
+        instructions: estimated cost of the padding.
+    """
+
+    schedule: Any
+    signature: Signature
+    instructions: float
+
+    @property
+    def workspace(self) -> int:
+        return self.signature.workspace_bytes
+
+
+def with_padding_that_fits(
+    lowered: tvm.IRModule, scheduled: Mapping[str, Any], target: Target, room: int
+) -> dict[str, Any]:
+    """Move the padding of kernels such that the arena fits, at the least cost.
+
+    Args:
+        lowered: result of :func:`tvm_prune.tuning.lower`.
+        scheduled: kernel name to its ``Schedule``.
+        target: LLVM target of the board.
+        room: bytes that the arena may take.
+
+    Returns:
+        The schedules, some of them with their padding elsewhere. Where not even folding all
+        padding is enough, the arena is the smallest that can be had.
+    """
+    program = read_program(lowered)
+    workloads = {call.name: call.workload for call in kernel_calls(lowered)}
+    chooser = _Chooser(program, workloads, dict(scheduled), target)
+    allowed = room
+    for _ in range(_CORRECTIONS):
+        chosen = chooser.within(allowed)
+        excess = _arena(program, chosen) - room
+        if excess <= 0 or not chooser.can_shrink(chosen):
+            break
+        allowed -= excess
+    return {name: option.schedule for name, option in chosen.items()}
+
+
+def folded_where_possible(
+    lowered: tvm.IRModule, scheduled: Mapping[str, Any], target: Target
+) -> dict[str, Any]:
+    """The same schedules with all padding folded in: the least memory that kernels can do with."""
+    workloads = {call.name: call.workload for call in kernel_calls(lowered)}
+    return {
+        name: (folded(schedule, workloads[name], target) or schedule)
+        if padding_blocks(workloads[name])
+        else schedule
+        for name, schedule in scheduled.items()
+    }
+
+
+class _Chooser:
+    """Chooses for every kernel on its own: each has the arena for itself while it runs."""
+
+    def __init__(
+        self,
+        program: Program,
+        workloads: Mapping[str, Workload],
+        scheduled: Mapping[str, Any],
+        target: Target,
+    ) -> None:
+        self._workloads, self._target = workloads, target
+        self._alive: dict[str, int] = {}
+        for call, size in zip(program.calls, alive_bytes(program), strict=True):
+            self._alive[call.kernel] = max(size, self._alive.get(call.kernel, 0))
+        self._given = {
+            name: self._option(scheduled.get(name, function), name)
+            for name, function in program.kernels.items()
+        }
+        self._others: dict[str, list[_Option]] = {}
+
+    def within(self, room: int) -> dict[str, _Option]:
+        """The option of every kernel where the arena may take so many bytes."""
+        return {
+            name: given
+            if self._alive[name] + given.workspace <= room
+            else self._choice(name, given, room - self._alive[name])
+            for name, given in self._given.items()
+        }
+
+    def can_shrink(self, chosen: Mapping[str, _Option]) -> bool:
+        """Whether a kernel could do with less."""
+        return any(
+            option.workspace > min(each.workspace for each in [option, *self._other(name)])
+            for name, option in chosen.items()
+        )
+
+    def _choice(self, name: str, given: _Option, room: int) -> _Option:
+        options = [given, *self._other(name)]
+        fitting = [option for option in options if option.workspace <= room]
+        if fitting:
+            return min(fitting, key=lambda option: (option.instructions, option.workspace))
+        return min(options, key=lambda option: (option.workspace, option.instructions))
+
+    def _other(self, name: str) -> list[_Option]:
+        if name not in self._others:
+            given, workload = self._given[name].schedule, self._workloads[name]
+            movable = hasattr(given, "trace") and padding_blocks(workload)
+            self._others[name] = [
+                self._option(each, name)
+                for each in (moved_padding(given, workload, self._target) if movable else ())
+            ]
+        return self._others[name]
+
+    def _option(self, schedule: Any, name: str) -> _Option:
+        module, signatures = unpacked({name: function_of(schedule)}, self._target)
+        return _Option(schedule, signatures[name], padding_instructions(module[name]))
+
+
+def _arena(program: Program, chosen: Mapping[str, _Option]) -> int:
+    signatures = {name: option.signature for name, option in chosen.items()}
+    places = places_taken(program)
+    return laid_out(program, signatures, share=True, places=places).arena.bytes
