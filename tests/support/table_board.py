@@ -102,11 +102,16 @@ class TableBoard(SimulatedMeasurer):
         build = Compilation.build
 
         def noted(
-            compilation: Compilation, model: Model, families: Any, choose: Any, path: Path
+            compilation: Compilation,
+            model: Model,
+            families: Any,
+            choose: Any,
+            path: Path,
+            room: int | None,
         ) -> None:
             self.widths[path] = tuple(model.parameters[name].shape[0] for name in ("one", "two"))
             if path.name == "deployed.so" or self.widths[path] == DENSE:
-                build(compilation, model, families, choose, path)
+                build(compilation, model, families, choose, path, room)
 
         monkeypatch.setattr(Compilation, "build", noted)
         monkeypatch.setitem(MEASURERS, "local", lambda *_arguments: self)  # type: ignore[arg-type]
