@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", help="names; all five by default")
     parser.add_argument("--boards", nargs="*", default=BOARDS)
     parser.add_argument("--trials", type=int, default=64, help="of each kernel, at most")
-    parser.add_argument("--variants", type=int, default=20, help="pruned models to predict")
+    parser.add_argument("--variants", type=int, default=40, help="pruned models to predict")
     parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--results", type=Path, help="another file to write")
     options = parser.parse_args()
@@ -218,7 +218,7 @@ def _predictions(run: Run, count: int) -> list[dict[str, Any]]:
     does before it builds a plan.
     """
     search = run.search
-    model, generator = search.fitter.fit(), np.random.default_rng(7)
+    model, generator = search.fitter.fit(), np.random.default_rng(11)
     dense = search.compilation.dense
     scale = search.models.dense_cost().median / model.total(dense)
     variants = []

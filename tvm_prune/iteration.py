@@ -19,6 +19,7 @@ from tvm_prune.channels import ChannelGroup, Channels, find_channels
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import recovered
 from tvm_prune.errors import BudgetError, DataError
+from tvm_prune.importance import Thresholds
 from tvm_prune.model import Model
 from tvm_prune.plan import PruningPlan
 from tvm_prune.result import PruneResult
@@ -152,12 +153,14 @@ class Journey:
 
 
 def check_settings(settings: Settings, has_evaluation: bool) -> None:
-    """Tell what is wrong with steps and accuracies before the long work begins.
+    """Tell what is wrong with steps, thresholds and accuracies before the long work begins.
 
     Raises:
         BudgetError: if a value is out of range or missing.
         DataError: if an accuracy is to be watched, but there is nothing to tell it from.
+        PruneError: if a threshold is out of range.
     """
+    Thresholds(settings.threshold, settings.relative_threshold)
     if settings.steps < 1:
         raise BudgetError(f"The number of steps is {settings.steps}, but it must be at least 1.")
     drop = settings.max_accuracy_drop

@@ -41,7 +41,7 @@ from tvm_prune.progress import Progress
 from tvm_prune.session import Session
 from tvm_prune.settings import Settings
 from tvm_prune.tuning import TuningProgress, TuningReport, tune
-from tvm_prune.units import cost_text, kernel_cost_text
+from tvm_prune.units import EXACT, cost_text, kernel_cost_text
 from tvm_prune.whole_models import WholeModels
 
 logger = logging.getLogger(__name__)
@@ -158,9 +158,11 @@ class Search:
 
         Args:
             effort: when to stop; by default as many kernels as the settings' number of pruned
-                models has, and 1,500 at most.
+                models has, twice as many where an exact clock needs no repeats, and 1,500 at most.
         """
         kernels = (self.settings.samples + 1) * len(self.families)
+        if self.session.measurer.unit in EXACT:
+            kernels *= 2
         return self.learning.run(effort or Effort(min(kernels, MOST_MEASUREMENTS)))
 
     @cached_property

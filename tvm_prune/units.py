@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 SECONDS = "seconds"
+EXACT = frozenset({"instructions", "estimated cycles"})
+"""Units that emulated boards count: the same every time, whatever else the machine does."""
 
 
 def unit_of(clock: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import socket
+import string
 import subprocess
 import threading
 import time
@@ -65,8 +66,8 @@ def flipped(data: bytes) -> bytes:
 
 
 def all_flipped(data: bytes) -> bytes:
-    """A bit of every fourth byte; bytes that start a frame stay."""
-    return bytes(byte ^ 4 if position % 4 == 3 else byte for position, byte in enumerate(data))
+    """A bit of every small letter; what starts a frame has none."""
+    return bytes(byte ^ 4 if chr(byte) in string.ascii_lowercase else byte for byte in data)
 
 
 def dropped(data: bytes) -> bytes:

@@ -26,6 +26,7 @@ from tvm_prune.latency.intervals import distances
 from tvm_prune.latency.model import LatencyModel
 from tvm_prune.latency.samples import Kernel, Sample, dense_kernels, kernels_at
 from tvm_prune.latency.sampling import friendly_widths, sample_widths
+from tvm_prune.units import EXACT
 
 MOST_MEASUREMENTS = 1500
 HELD_OUT_SHARE = 0.15
@@ -36,6 +37,11 @@ _POOL = 192
 _ROUND = 3 * BATCH
 _MOST_OF_A_FAMILY = 6
 """Kernels of one family in one round; the next fit knows better which of the others are needed."""
+
+_IRREGULAR = 0.25
+_IRREGULAR_WHERE_EXACT = 1.0
+"""Arbitrary widths that there are to choose from, for each one that schedules like. What compilers
+make of odd extents can be learned where costs are exact; elsewhere much of it drowns in noise."""
 
 _MOST_HELD_OUT = 120
 _FEWEST_HELD_OUT = 8
@@ -217,7 +223,10 @@ class ActiveSampler:
             else:
                 drawn = [generator.choice(choice, size=_POOL) for choice in choices]
                 widths = list(zip(*(column.tolist() for column in drawn), strict=True))
-            others = islice(sample_widths(tuple(limits), self.seed + family), len(widths) // 4)
+            share = _IRREGULAR_WHERE_EXACT if self.fitter.unit in EXACT else _IRREGULAR
+            count = int(share * len(widths))
+            drawn = [generator.integers(low, high + 1, size=count) for low, high in limits]
+            others = zip(*(column.tolist() for column in drawn), strict=True)
             unique = dict.fromkeys(tuple(map(int, row)) for row in (*widths, *others))
             self._pools[family] = [Kernel(family, row) for row in unique]
         return self._pools[family]
