@@ -234,6 +234,14 @@ def test_where_a_ranker_can_tell_the_own_trace_competes(ranked, library, conv, t
         assert 1 < len(source.offers(conv(16, width), target)) <= MOST_OFFERS
 
 
+def test_where_it_was_tuned_the_own_trace_stays_alone(ranked, library, conv, target) -> None:
+    trace = library.nearest(conv(16, 64), target, 1)[0]
+    ranker = Ranker(train_ranker(*ranked))
+    source = ScheduleSource("any", trace, library=TraceLibrary(library.traces, ranker))
+    [offered] = source.offers(conv(16, 64), target)
+    tvm.ir.assert_structural_equal(offered.mod, transfer(trace, conv(16, 64), target).mod)
+
+
 def test_a_trace_tuned_for_the_kernel_is_favoured(ranked, library, conv, target) -> None:
     ranker = Ranker(train_ranker(*ranked))
     workload = conv(16, 43)

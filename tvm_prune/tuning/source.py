@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,7 +17,7 @@ from tvm_prune.tuning.database import best_record
 from tvm_prune.tuning.default import default_schedule
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.library import TraceLibrary
-from tvm_prune.tuning.traces import trace_to_json
+from tvm_prune.tuning.traces import tile_slots, trace_to_json
 from tvm_prune.tuning.transfer import transfer
 from tvm_prune.tuning.variants import variants
 
@@ -72,8 +73,9 @@ class ScheduleSource:
         """The schedules to choose from, the most promising one first.
 
         The kernel's own trace offers its perfect tilings and its padded ones, the nearest kernels'
-        traces theirs; a kernel that was never tuned also has the default schedule. Without a
-        ranker nobody can tell which of them is faster, so an own trace stays alone.
+        traces theirs; a kernel that was never tuned also has the default schedule. At the extents
+        that it was tuned for, the own trace is the best one measured, and without a ranker
+        nobody can tell which of several is faster: there it stays alone.
 
         Raises:
             TuningError: if there is no valid schedule at all.
@@ -81,6 +83,8 @@ class ScheduleSource:
         own = self._own(workload, target)
         if self.library.ranker is None:
             return own or self._borrowed(workload, target)
+        if own and _extents(own[0].trace) == _extents(self.trace):
+            return own[:1]
         borrowed = self._borrowed(workload, target, MOST_OFFERS - len(own), needed=not own)
         offered = [*own, *borrowed]
         order = self.library.ranker.order(offered, target, own=len(own))
@@ -141,6 +145,11 @@ def find_source(
     if trace is None:
         return ScheduleSource("default")
     return ScheduleSource(_digest(trace, library), trace, own is not None, library)
+
+
+def _extents(trace: Any) -> list[int]:
+    """Extents of the loops that a trace tiles."""
+    return [math.prod(slot.factors) for slot in tile_slots(trace)]
 
 
 def _digest(trace: Any, library: TraceLibrary) -> str:
