@@ -102,6 +102,7 @@ bool Greet(Descriptor connection, const Options& options, const std::string& mat
            Client* client) {
   const int socket = connection.number();
   LimitWaits(socket, kGreetingSeconds);
+  AnswerAtOnce(socket);
   int32_t magic = 0;
   std::string greeting;
   if (!ReceiveInt(socket, &magic) || magic != kMagic ||

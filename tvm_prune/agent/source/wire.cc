@@ -83,6 +83,7 @@ Descriptor Connect(const Address& address) {
   for (addrinfo* each = found; each != nullptr; each = each->ai_next) {
     Descriptor connection(socket(each->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     LimitWaits(connection.number(), kConnectSeconds);
+    AnswerAtOnce(connection.number());
     if (connect(connection.number(), each->ai_addr, each->ai_addrlen) == 0) {
       freeaddrinfo(found);
       return connection;
@@ -96,6 +97,12 @@ void LimitWaits(int socket, int seconds) {
   const timeval limit{seconds, 0};
   setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
   setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
+void AnswerAtOnce(int socket) {
+  const int yes = 1;
+  setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+  setsockopt(socket, IPPROTO_TCP, TCP_QUICKACK, &yes, sizeof(yes));
 }
 
 bool SendAll(int socket, const void* data, size_t size) {

@@ -42,6 +42,10 @@ Descriptor Connect(const Address& address);
 // Bound every wait on a socket.
 void LimitWaits(int socket, int seconds);
 
+// Send and acknowledge small messages without waiting for more to go with them: whoever asks here
+// waits for the answer before asking again.
+void AnswerAtOnce(int socket);
+
 // All or nothing; false where the other side is gone or too slow.
 bool SendAll(int socket, const void* data, size_t size);
 bool ReceiveAll(int socket, void* data, size_t size);
