@@ -32,19 +32,17 @@ class Quantity:
 
 _COUNT_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 _TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-_CLOCK_COUNTS = ("instructions", "estimated cycles", "cycles")
-"""Units of boards that tell no time."""
+_CLOCK_COUNTS = {
+    unit.replace(" ", ""): unit for unit in ("instructions", "estimated cycles", "cycles")
+}
+"""Units of boards that tell no time, by how budgets are read: without blanks."""
 _BYTE_UNITS = {"": 1.0, "B": 1.0, "KB": 1024.0, "MB": 1024.0**2}
 
 QUANTITIES: Mapping[str, Quantity] = {
     "latency": Quantity(
         "latency",
         _TIME_UNITS
-        | {
-            prefix + unit.replace(" ", ""): size
-            for unit in _CLOCK_COUNTS
-            for prefix, size in _COUNT_UNITS.items()
-        },
+        | {prefix + text: size for text in _CLOCK_COUNTS for prefix, size in _COUNT_UNITS.items()},
         " ms",
         "'8ms', '350us', '0.5x' (half of the dense model's latency); for a microcontroller "
         "'20M instructions' under QEMU, '20M cycles' on a board",
@@ -161,8 +159,8 @@ def _unit_of(quantity: str, unit: str) -> str | None:
     """What a board measures where a latency has this unit."""
     if quantity != "latency":
         return None
-    counts = {counted.replace(" ", ""): counted for counted in _CLOCK_COUNTS}
-    return next((counts[text] for text in counts if unit.endswith(text)), SECONDS)
+    counted = (counted for text, counted in _CLOCK_COUNTS.items() if unit.endswith(text))
+    return next(counted, SECONDS)
 
 
 def absolute_bytes(quantity: str, text: str) -> int:

@@ -110,8 +110,9 @@ class Compilation:
         """
         lowered, scheduled = self.scheduled(model, families, choose)
         if self.board is not None and self.board.is_microcontroller:
-            given = room if room is not None else arena_room(self.board)
-            scheduled = with_padding_that_fits(lowered, scheduled, self.target, given)
+            scheduled = with_padding_that_fits(
+                lowered, scheduled, self.target, arena_room(self.board, room)
+            )
             self._build_firmware(self.board, model, lowered, scheduled, path)
         else:
             linked = with_schedules(lowered, scheduled)

@@ -75,7 +75,7 @@ def prune_depth(
         costs, accuracy = run.search.dense_costs(), run.dense_accuracy
         whole = run.search.models.dense_cost()
         amounts = bounds.bounds(costs)
-        blocks = _dispensable(run.search, amounts, most_blocks, few)
+        blocks = _dispensable(run.search, amounts, most_blocks, few, wanted)
     best: tuple[float, PruneResult] | None = None
     failure: BudgetError | None = None
     for dropped in [(), blocks] if blocks else [()]:
@@ -104,16 +104,27 @@ def prune_depth(
 
 
 def _dispensable(
-    search: Search, amounts: Mapping[str, float], most: int, few: Arrays
+    search: Search,
+    amounts: Mapping[str, float],
+    most: int,
+    few: Arrays,
+    wanted: Sequence[NDArray[Any]],
 ) -> tuple[str, ...]:
-    """Names of the blocks that the planner would drop to meet bounds, in program order."""
+    """Names of the blocks that the planner would drop to meet bounds, in program order.
+
+    Args:
+        search: the run on the whole model.
+        amounts: bounds by quantity.
+        most: blocks that may go, at most.
+        few: samples by input name.
+        wanted: outputs of the whole model for them.
+    """
     model, channels = search.compilation.model, search.compilation.channels
     found: dict[tuple[int, ...], Block] = {}
     for block in find_blocks(model):
         groups = groups_inside(channels, block)
         if groups and not any(set(groups) & set(known) for known in found):
             found[groups] = block
-    wanted = reference_outputs(model, few)
     removals = []
     with search.progress.step("judging which blocks are missed", len(found)) as step:
         for done, (groups, block) in enumerate(found.items(), start=1):

@@ -52,8 +52,7 @@ def compile_for(
     target = board.tvm_target()
     lowered = lower(inference_form(model), target)
     fastest = _schedules(lowered, target, cache / board.fingerprint)
-    room = arena_room(board) if ram is None else ram
-    scheduled = with_padding_that_fits(lowered, fastest, target, room)
+    scheduled = with_padding_that_fits(lowered, fastest, target, arena_room(board, ram))
     return compile_c_model(
         lowered, target, model.name, model.inputs, model.outputs, scheduled=scheduled, code=code
     )

@@ -8,7 +8,7 @@ every kernel call. One lowering of the model a group tells the slopes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm_prune.compilation import Compilation
@@ -96,14 +96,15 @@ def memory_counts(
     flash = measured["flash"] - Count(tuple(weights)).at(dense)
     beside = int(measured["ram"]) - max(base.live)
 
-    def calls(kind: str) -> tuple[Count, ...]:
+    def calls(bytes_of: Callable[[_Sizes], tuple[int, ...]]) -> tuple[Count, ...]:
         found = []
-        for index, alive in enumerate(getattr(base, kind)):
-            steps = {g: (alive - getattr(p, kind)[index], s) for g, (s, p) in probes.items()}
+        for index, alive in enumerate(bytes_of(base)):
+            steps = {g: (alive - bytes_of(p)[index], s) for g, (s, p) in probes.items()}
             found.append(Count((_bytes(beside), *_affine(alive, dense, steps))))
         return tuple(found)
 
-    return MemoryCounts(Count((_bytes(flash), *weights)), calls("live"), calls("least"), beside)
+    ram, least_ram = calls(lambda sizes: sizes.live), calls(lambda sizes: sizes.least)
+    return MemoryCounts(Count((_bytes(flash), *weights)), ram, least_ram, beside)
 
 
 @dataclass(frozen=True)

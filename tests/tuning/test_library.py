@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tvm
+from support.kernels import outputs
 from tvm.target import Target
 
 from tvm_prune.board import load_board
@@ -62,17 +63,6 @@ def library(conv, target) -> TraceLibrary:
             tuned(conv(16, 16), target, (1, 2, 8, 1), 3e-5),
         ]
     )
-
-
-def outputs(mod: tvm.IRModule, workload: Workload, target: Target) -> np.ndarray:
-    random = np.random.default_rng(0)
-    *inputs, (dtype, shape) = workload.arguments
-    tensors = [
-        tvm.runtime.tensor(random.standard_normal(each).astype(kind)) for kind, each in inputs
-    ]
-    result = tvm.runtime.tensor(np.full(shape, np.nan, dtype))
-    tvm.tirx.build(mod, target=target)["main"](*tensors, result)
-    return result.numpy()
 
 
 def test_the_structure_of_a_kernel_does_not_depend_on_its_extents(conv) -> None:

@@ -8,12 +8,11 @@ import pytest
 import tvm
 from hypothesis import given
 from hypothesis import strategies as st
-from support.onnx_models import onnx_model, weight
+from support.kernels import HOST, M7, run, workloads
+from support.onnx_models import weight
 from tvm.target import Target
 
-from tvm_prune.frontend import load
-from tvm_prune.transform import inference_form
-from tvm_prune.tuning import Workload, default_schedule, kernel_calls, lower, transfer
+from tvm_prune.tuning import default_schedule, transfer
 from tvm_prune.tuning.microcontroller import (
     REGISTERS,
     _best_tile,
@@ -21,11 +20,6 @@ from tvm_prune.tuning.microcontroller import (
     rule_schedule,
 )
 from tvm_prune.tuning.traces import tile_slots
-
-M7 = Target(
-    {"kind": "llvm", "mtriple": "thumbv7em-none-eabihf", "mcpu": "cortex-m7", "num-cores": 1}
-)
-HOST = Target({"kind": "llvm", "num-cores": 1})
 
 KERNELS = {
     "convolution": ("y = Conv <pads=[1,1,1,1]> (x, w)", {"w": weight(8, 3, 3, 3)}),
@@ -54,22 +48,6 @@ KERNELS = {
     ),
     "mean of everything": ("y = ReduceMean <keepdims=0> (x)", {}),
 }
-
-
-def workloads(body: str, weights: dict[str, Any], target: Target = M7) -> list[Workload]:
-    model = load(onnx_model(body, weights))
-    return [call.workload for call in kernel_calls(lower(inference_form(model), target))]
-
-
-def run(mod: tvm.IRModule, workload: Workload) -> list[np.ndarray[Any, Any]]:
-    """Arguments of a kernel after it ran on this machine."""
-    generator = np.random.default_rng(0)
-    arguments = [
-        tvm.runtime.tensor(generator.standard_normal(shape).astype(dtype))
-        for dtype, shape in workload.arguments
-    ]
-    tvm.tirx.build(mod, target=HOST)["main"](*arguments)
-    return [argument.numpy() for argument in arguments]
 
 
 @pytest.mark.parametrize(("body", "weights"), KERNELS.values(), ids=KERNELS)

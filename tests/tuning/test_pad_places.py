@@ -1,32 +1,20 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-import tvm
-from support.onnx_models import onnx_model, weight
-from tvm.target import Target
+from support.kernels import M7, run, workloads
+from support.onnx_models import weight
 
-from tvm_prune.frontend import load
-from tvm_prune.transform import inference_form
 from tvm_prune.tuning import (
     Workload,
     default_schedule,
     folded,
-    kernel_calls,
-    lower,
     moved_padding,
     padding_blocks,
     transfer,
 )
 from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.pad_places import FOLDED, WHOLE
-
-M7 = Target(
-    {"kind": "llvm", "mtriple": "thumbv7em-none-eabihf", "mcpu": "cortex-m7", "num-cores": 1}
-)
-HOST = Target({"kind": "llvm", "num-cores": 1})
 
 KERNELS = {
     "convolution": ("c = Conv <pads=[1,1,1,1]> (x, w, b) y = Relu(c)", 6),
@@ -42,29 +30,19 @@ def padded_workload(name: str) -> Workload:
     body, channels = KERNELS[name]
     weights = {"w": weight(channels, 3, 3, 3), "b": weight(channels), "d": weight(3, 1, 3, 3)}
     used = {key: value for key, value in weights.items() if f" {key}" in body}
-    calls = kernel_calls(lower(inference_form(load(onnx_model(body, used))), M7))
-    [workload] = [call.workload for call in calls if padding_blocks(call.workload)]
+    [workload] = [each for each in workloads(body, used) if padding_blocks(each)]
     return workload
-
-
-def output(mod: tvm.IRModule, workload: Workload) -> np.ndarray[Any, Any]:
-    generator = np.random.default_rng(0)
-    arguments = [
-        tvm.runtime.tensor(generator.standard_normal(shape).astype(dtype))
-        for dtype, shape in workload.arguments
-    ]
-    tvm.tirx.build(mod, target=HOST)["main"](*arguments)
-    return arguments[-1].numpy()  # type: ignore[no-any-return]
 
 
 @each_kernel
 def test_a_kernel_computes_the_same_wherever_its_padding_is(name: str) -> None:
     workload = padded_workload(name)
-    expected = output(workload.mod, workload)
+    expected = run(workload.mod, workload)[-1]
     places = list(moved_padding(default_schedule(workload, M7), workload, M7))
     assert len(places) >= 2
     for schedule in places:
-        np.testing.assert_allclose(output(schedule.mod, workload), expected, rtol=1e-4, atol=1e-5)
+        found = run(schedule.mod, workload)[-1]
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_padding_of_a_searched_schedule_moves_too() -> None:
@@ -86,11 +64,9 @@ def test_folded_padding_has_no_buffer(name: str) -> None:
 
 
 def test_a_kernel_without_padding_has_no_other_place() -> None:
-    body, weights = "y = Conv(x, w)", {"w": weight(6, 3, 1, 1)}
-    calls = kernel_calls(lower(inference_form(load(onnx_model(body, weights))), M7))
-    for call in calls:
-        assert not padding_blocks(call.workload)
-        assert not list(moved_padding(default_schedule(call.workload, M7), call.workload, M7))
+    for workload in workloads("y = Conv(x, w)", {"w": weight(6, 3, 1, 1)}):
+        assert not padding_blocks(workload)
+        assert not list(moved_padding(default_schedule(workload, M7), workload, M7))
 
 
 @pytest.mark.parametrize(

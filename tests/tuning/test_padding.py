@@ -6,26 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import tvm
 from hypothesis import given
 from hypothesis import strategies as st
+from support.kernels import outputs
 from tvm import relax
 from tvm.target import Target
 
 from tvm_prune.errors import TransferError
 from tvm_prune.tuning import Workload, kernel_calls, lower, paddable_loops, padded
 from tvm_prune.tuning.variants import MOST_WASTE, rounder_extents
-
-
-def outputs(workload: Workload, target: Target) -> np.ndarray:
-    random = np.random.default_rng(0)
-    *inputs, (dtype, shape) = workload.arguments
-    tensors = [
-        tvm.runtime.tensor(random.standard_normal(each).astype(kind)) for kind, each in inputs
-    ]
-    result = tvm.runtime.tensor(np.full(shape, np.nan, dtype))
-    tvm.tirx.build(workload.mod, target=target)["main"](*tensors, result)
-    return result.numpy()
 
 
 def workload_of(
@@ -65,7 +54,9 @@ def test_a_padded_convolution_computes_the_same(channels, extent, conv, target) 
     workload = conv(3, channels)
     wider = padded(workload, "conv2d_nchw", 1, extent)
     assert wider.arguments == workload.arguments
-    np.testing.assert_array_equal(outputs(wider, target), outputs(workload, target))
+    np.testing.assert_array_equal(
+        outputs(wider.mod, wider, target), outputs(workload.mod, workload, target)
+    )
 
 
 @pytest.mark.parametrize("name", list(KERNELS))
@@ -77,7 +68,9 @@ def test_other_reductions_are_padded_too(name, target) -> None:
     for (block, loop), extent in channels.items():
         wider = padded(workload, block, loop, extent + 3)
         assert wider.key != workload.key
-        np.testing.assert_array_equal(outputs(wider, target), outputs(workload, target))
+        np.testing.assert_array_equal(
+            outputs(wider.mod, wider, target), outputs(workload.mod, workload, target)
+        )
 
 
 def test_the_dimension_that_vectors_run_along_is_not_padded(conv) -> None:

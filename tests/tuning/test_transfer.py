@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 import tvm
+from support.kernels import outputs
 from tvm import relax
 from tvm.s_tir.schedule import Trace
-from tvm.target import Target
 
 from tvm_prune.errors import TransferError
 from tvm_prune.tuning import (
-    Workload,
     closest_tiling,
     default_schedule,
     kernel_calls,
@@ -28,17 +27,6 @@ def designs(conv, target) -> list[Trace]:
     schedules = context.generate_design_space()
     assert all(postprocess(schedule, context) for schedule in schedules)
     return [schedule.trace for schedule in schedules]
-
-
-def outputs(mod: tvm.IRModule, workload: Workload, target: Target) -> np.ndarray:
-    random = np.random.default_rng(0)
-    *inputs, (dtype, shape) = workload.arguments
-    tensors = [
-        tvm.runtime.tensor(random.standard_normal(each).astype(kind)) for kind, each in inputs
-    ]
-    result = tvm.runtime.tensor(np.zeros(shape, dtype))
-    tvm.tirx.build(mod, target=target)["main"](*tensors, result)
-    return result.numpy()
 
 
 @pytest.mark.parametrize("widths", [(16, 16), (16, 8), (11, 13), (3, 2), (16, 1), (1, 16)])

@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from tvm_prune.emulator.board import EmulatedBoard, check_cpu
-from tvm_prune.emulator.clock import clock_plugin
 
-__all__ = ["EmulatedBoard", "check_cpu", "clock_plugin"]
+__all__ = ["EmulatedBoard", "check_cpu"]

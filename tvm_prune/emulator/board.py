@@ -13,14 +13,15 @@ from tvm_prune import toolchain
 from tvm_prune.agent import cached_agent
 from tvm_prune.connections import ESTIMATED_CYCLES, INSTRUCTIONS
 from tvm_prune.cycles import Processor
-from tvm_prune.emulator.clock import clock_plugin
 from tvm_prune.emulator.costs import library_costs
+from tvm_prune.emulator.plugin import compiled_plugin
 from tvm_prune.errors import BoardError, MeasureError
 
 HOST = "127.0.0.1"
 ARCHITECTURE = "aarch64"
 TRIPLE = f"{ARCHITECTURE}-linux-gnu"
 
+_CLOCK = "instruction_clock"
 _EMULATOR = f"qemu-{ARCHITECTURE}"
 _SYSROOT = Path("/usr/aarch64-linux-gnu")
 _PORTS = "9300-9899"
@@ -66,7 +67,7 @@ class EmulatedBoard:
     def __post_init__(self) -> None:
         emulator = toolchain.require(_EMULATOR, "emulate a board")
         toolchain.require("setpriv", "emulate a board")
-        agent, plugin = cached_agent(ARCHITECTURE, self.cache), clock_plugin(self.cache)
+        agent, plugin = cached_agent(ARCHITECTURE, self.cache), compiled_plugin(_CLOCK, self.cache)
         tables = self._library_costs()
         self._folder = tempfile.TemporaryDirectory(prefix="tvm-prune-board-")
         folder = Path(self._folder.name)

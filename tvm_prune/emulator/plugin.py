@@ -11,6 +11,7 @@ from tvm_prune import toolchain
 from tvm_prune.settings import default_cache
 
 SOURCES = Path(__file__).parent / "source"
+_HEADER = SOURCES / "qemu_plugin.h"
 _COMPILER = "cc"
 
 
@@ -25,7 +26,7 @@ def compiled_plugin(name: str, cache: Path | None = None) -> Path:
         BoardError: if there is no C compiler.
     """
     source = SOURCES / f"{name}.c"
-    key = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    key = hashlib.sha256(_HEADER.read_bytes() + source.read_bytes()).hexdigest()[:12]
     path = (cache or default_cache()) / "emulator" / f"{name}-{key}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

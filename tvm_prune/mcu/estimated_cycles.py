@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tvm_prune.connections import ESTIMATED_CYCLES
 from tvm_prune.cycles import Processor, instruction_costs
 from tvm_prune.cycles.llvm_mca import MILLI
 from tvm_prune.emulator.plugin import compiled_plugin
@@ -21,8 +22,9 @@ from tvm_prune.errors import MeasureError
 from tvm_prune.mcu.dialogue import Request, with_cost, with_unit
 from tvm_prune.mcu.firmware import FirmwareBuilder
 from tvm_prune.mcu.qemu import QemuLink
+from tvm_prune.units import unit_of
 
-UNIT = "estimated cycles"
+UNIT = unit_of(ESTIMATED_CYCLES)
 PLUGIN = "cycle_counter"
 BEGIN, END = "model_run", "board_count"
 """Functions: a run begins in the one, and the first call of the other after it is its end."""

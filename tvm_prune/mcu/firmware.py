@@ -28,8 +28,16 @@ _FIRMWARE_RAM = 12 * 1024
 """Bytes for the stack, its guard and the firmware's own variables."""
 
 
-def arena_room(board: Board) -> int:
-    """Bytes of a board's RAM that are left for a model when its firmware has what it needs."""
+def arena_room(board: Board, asked: int | None = None) -> int:
+    """Bytes that a model's arena may take.
+
+    Args:
+        board: the board.
+        asked: what somebody wants it to be; by default, what is left of the board's RAM when its
+            firmware has what it needs.
+    """
+    if asked is not None:
+        return asked
     return max(0, (board.ram or 0) - _FIRMWARE_RAM)
 
 

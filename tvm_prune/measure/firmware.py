@@ -114,9 +114,8 @@ class FirmwareMeasurer:
         Raises:
             MeasureError: if it does not build or run.
         """
-        folder = Path(self._folder.name) / str(next(self._numbers))
-        elf = self._firmware.build(project.model_files(), folder)
-        return run_model(self._open(elf), project.inputs, project.outputs, inputs)
+        link = self._link_to(project)
+        return run_model(link, project.inputs, project.outputs, inputs)
 
     def profile_project(self, project: Project) -> tuple[int, ...]:
         """What each kernel call of a C project costs, on numbers that mean nothing.
@@ -124,9 +123,8 @@ class FirmwareMeasurer:
         Raises:
             MeasureError: if it does not build or run.
         """
-        folder = Path(self._folder.name) / str(next(self._numbers))
-        elf = self._firmware.build(project.model_files(), folder, profile=True)
-        return profile_model(self._open(elf), project.inputs, len(project.kernels)).kernels
+        link = self._link_to(project, profile=True)
+        return profile_model(link, project.inputs, len(project.kernels)).kernels
 
     def time_models(
         self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15
@@ -177,6 +175,10 @@ class FirmwareMeasurer:
 
     def _measurement(self, report: Report) -> Measurement:
         return Measurement(tuple(map(float, report.costs)), report.unit, conditions())
+
+    def _link_to(self, project: Project, *, profile: bool = False) -> Link:
+        folder = Path(self._folder.name) / str(next(self._numbers))
+        return self._open(self._firmware.build(project.model_files(), folder, profile=profile))
 
     def _open(self, elf: Path) -> Link:
         return self._link(elf, self._firmware)

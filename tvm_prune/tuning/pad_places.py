@@ -44,7 +44,7 @@ def pads(block: Any) -> bool:
 
 def folded(schedule: Schedule, workload: Workload, target: Target) -> Schedule | None:
     """The same schedule with its padding folded in; None where that cannot be."""
-    return _placed(schedule.trace, FOLDED, workload, target)
+    return _placed(schedule.trace, padding_blocks(workload), FOLDED, workload, target)
 
 
 def moved_padding(schedule: Schedule, workload: Workload, target: Target) -> Iterator[Schedule]:
@@ -55,16 +55,18 @@ def moved_padding(schedule: Schedule, workload: Workload, target: Target) -> Ite
         workload: the kernel, unscheduled.
         target: what it is for.
     """
-    seen = {_locations(schedule.trace, workload)}
+    names = padding_blocks(workload)
+    seen = {_locations(schedule.trace, names)}
     for location in (FOLDED, WHOLE, *range(_DEEPEST + 1)):
-        placed = _placed(schedule.trace, location, workload, target)
-        if placed is not None and (found := _locations(placed.trace, workload)) not in seen:
+        placed = _placed(schedule.trace, names, location, workload, target)
+        if placed is not None and (found := _locations(placed.trace, names)) not in seen:
             seen.add(found)
             yield placed
 
 
-def _placed(trace: Any, location: int, workload: Workload, target: Target) -> Schedule | None:
-    names = padding_blocks(workload)
+def _placed(
+    trace: Any, names: tuple[str, ...], location: int, workload: Workload, target: Target
+) -> Schedule | None:
     for position, instruction in enumerate(_instructions(trace, names)):
         if int(trace.get_decision(instruction)) != location:
             moved = _instructions(trace, names)[position]
@@ -75,9 +77,8 @@ def _placed(trace: Any, location: int, workload: Workload, target: Target) -> Sc
         return None
 
 
-def _locations(trace: Any, workload: Workload) -> tuple[int, ...]:
-    instructions = _instructions(trace, padding_blocks(workload))
-    return tuple(int(trace.get_decision(each)) for each in instructions)
+def _locations(trace: Any, names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(int(trace.get_decision(each)) for each in _instructions(trace, names))
 
 
 def _instructions(trace: Any, names: tuple[str, ...]) -> list[Any]:

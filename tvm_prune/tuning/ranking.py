@@ -9,7 +9,6 @@ those of Ansor; Zheng et al., OSDI 2020).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from tvm.s_tir import Schedule
 from tvm.target import Target
 
+from tvm_prune.machine import core_count
 from tvm_prune.tuning.context import provide_cpu_intrinsics, tune_context
 
 _ARITHMETIC = 16
@@ -88,8 +88,8 @@ def program_features(schedules: Sequence[Schedule], target: Target) -> NDArray[n
     from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
     from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 
-    # the extractor looks at the context's target and threads only
-    context = tune_context(schedules[0].mod, target, threads=os.cpu_count() or 1)
+    # The extractor looks at nothing but the target and the threads.
+    context = tune_context(schedules[0].mod, target, threads=core_count())
     candidates = [MeasureCandidate(schedule, []) for schedule in schedules]
     extracted = [rows.numpy() for rows in PerStoreFeature().extract_from(context, candidates)]
     return np.stack([_summary(rows) for rows in extracted]).astype(np.float32)

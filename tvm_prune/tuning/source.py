@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -149,7 +148,7 @@ def find_source(
 
 def _extents(trace: Any) -> list[int]:
     """Extents of the loops that a trace tiles."""
-    return [math.prod(slot.factors) for slot in tile_slots(trace)]
+    return [slot.extent for slot in tile_slots(trace)]
 
 
 def _digest(trace: Any, library: TraceLibrary) -> str:

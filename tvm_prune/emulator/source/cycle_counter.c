@@ -3,9 +3,6 @@
  * Arguments: `costs`, a file of pairs of 32-bit words, address and cost, sorted by address; `begin`
  * and `end`, addresses in hexadecimal; `output`, a file. Each time that execution has reached
  * `begin` and then reaches `end`, the sum of the costs between them is written as a line of text.
- *
- * Debian's QEMU comes without qemu-plugin.h; these are the declarations of plugin API 1 that are
- * used here.
  */
 
 #include <stdbool.h>
@@ -15,27 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef uint64_t qemu_plugin_id_t;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-typedef struct qemu_info_t qemu_info_t;
-
-enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
-enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
-
-typedef void (*translation_callback)(qemu_plugin_id_t id, struct qemu_plugin_tb *block);
-typedef void (*execution_callback)(unsigned int cpu, void *data);
-
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, translation_callback callback);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *instruction,
-                                            execution_callback callback,
-                                            enum qemu_plugin_cb_flags flags, void *data);
-void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *instruction,
-                                                enum qemu_plugin_op op, void *counter,
-                                                uint64_t added);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *block, size_t index);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *instruction);
+#include "qemu_plugin.h"
 
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
