@@ -29,13 +29,17 @@ def tuned_trace(database: Any, workload: Workload, target: Target) -> Trace | No
     return None if record is None else record.trace
 
 
-def transfer(trace: Trace, workload: Workload, target: Target) -> Schedule:
+def transfer(
+    trace: Trace, workload: Workload, target: Target, context: Any | None = None
+) -> Schedule:
     """Schedule a workload with a trace that was tuned for the same kernel at other extents.
 
     Args:
         trace: from :func:`tuned_trace` or :func:`trace_from_json`.
         workload: the same kernel, at any extents.
         target: the target that the trace was tuned for.
+        context: from :func:`~tvm_prune.tuning.context.tune_context` for this target, of any
+            workload; a new one, which takes 5 ms to make, by default.
 
     Returns:
         A schedule of ``workload.mod`` with vector, parallel and unrolled loops in place.
@@ -53,7 +57,7 @@ def transfer(trace: Trace, workload: Workload, target: Target) -> Schedule:
                 schedule, instruction, inputs, decision
             ),
         )
-        accepted = postprocess(schedule, tune_context(workload.mod, target))
+        accepted = postprocess(schedule, context or tune_context(workload.mod, target))
     except Exception as error:
         raise TransferError(
             f"the tuned schedule does not apply to kernel {workload.key}: {cause_of(error)}"

@@ -14,10 +14,11 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from tvm_prune.errors import TransferError
+from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.padding import paddable_loops, padded
 from tvm_prune.tuning.tiling import closest_tiling
-from tvm_prune.tuning.traces import tile_slots
+from tvm_prune.tuning.traces import TileSlot, tile_slots
 from tvm_prune.tuning.transfer import transfer
 
 ROUND_STEPS = (4, 8, 16, 32)
@@ -42,26 +43,33 @@ def variants(
         A schedule, and whether it keeps all inner tile sizes of its trace: such a one is as good
         as the trace itself.
     """
+    context = tune_context(workload.mod, target) if traces else None
     for trace in traces:
+        slots = tile_slots(trace)
         try:
-            schedule = transfer(trace, workload, target)
+            schedule = transfer(trace, workload, target, context)
         except TransferError:
             continue
-        yield schedule, _inner(trace) == _inner(schedule.trace)
-        for block, loop, extent in paddings(trace, workload):
+        yield schedule, _inner(slots) == _inner(tile_slots(schedule.trace))
+        for block, loop, extent in paddings(slots, workload):
+            wider = padded(workload, block, loop, extent)
             try:
-                yield transfer(trace, padded(workload, block, loop, extent), target), False
+                yield transfer(trace, wider, target, context), False
             except TransferError:
                 continue
 
 
-def paddings(trace: Any, workload: Workload) -> Iterator[tuple[str, int, int]]:
+def paddings(slots: Sequence[TileSlot], workload: Workload) -> Iterator[tuple[str, int, int]]:
     """Loops that a trace cannot tile as it did, and the rounder extents to try for each.
+
+    Args:
+        slots: the loops that the trace tiles.
+        workload: the kernel at the extents that are wanted.
 
     Yields:
         Block, index of the loop, and its new extent; smaller extents first.
     """
-    tiled = {(slot.block, slot.loop): slot.factors for slot in tile_slots(trace)}
+    tiled = {(slot.block, slot.loop): slot.factors for slot in slots}
     for (block, loop), extent in paddable_loops(workload).items():
         factors = tiled.get((block, loop), ())
         if len(factors) == _LEVELS and closest_tiling(extent, factors)[1:] != factors[1:]:
@@ -76,5 +84,5 @@ def rounder_extents(extent: int, inner: int) -> list[int]:
     return sorted(each for each in rounder if each <= (1 + MOST_WASTE) * extent)
 
 
-def _inner(trace: Any) -> list[tuple[int, ...]]:
-    return [slot.factors[1:] for slot in tile_slots(trace)]
+def _inner(slots: Sequence[TileSlot]) -> list[tuple[int, ...]]:
+    return [slot.factors[1:] for slot in slots]
