@@ -5,7 +5,7 @@ fine-tune.
 
 All sides are compiled with the same schedules and measured in turns with the dense network. Each is
 as wide as the latency allows: what a side calls its amount (a budget, a share of the channels, a
-pruning ratio) is found by bisection on measured latency. Of Torch-Pruning's criteria the one that
+pruning ratio) is found by measuring. Of Torch-Pruning's criteria the one that
 is best on the test images counts, and is fine-tuned.
 
 Rows that the results file holds already are not made again, so an interrupted run goes on.

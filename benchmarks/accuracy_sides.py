@@ -22,8 +22,12 @@ from tvm_prune.workflow import Run
 CRITERIA = ("magnitude", "bn_scale", "taylor", "fpgm")
 RIVAL = "torch_pruning"
 ROUND_TO = 8
-BISECTIONS = 6
+MOST_TRIES = 6
 CLOSE_ENOUGH = 0.97
+AIM = 0.985
+"""Share of the bound to try for."""
+_MARGIN = 0.1
+"""Share of what is left between two tries that the next one stays away from either."""
 
 Pruned = tuple[Any, float]
 """A pruned module, and its measured latency over that of the dense network."""
@@ -153,20 +157,32 @@ def fastest_above(subject: Subject, ratio: float, at: Callable[[float], Any]) ->
         ratio: bound on the measured latency over the dense one's.
         at: the module that keeps about a share, 0..1, of what the side counts.
     """
-    low, high, best = 0.05, 1.0, None
-    for _ in range(BISECTIONS):
-        share = (low + high) / 2
+    low, high, best = (0.05, 0.0), (1.0, 1.0), None
+    for _ in range(MOST_TRIES):
+        share = _between(low, high, AIM * ratio)
         module = at(share)
         measured = subject.ratio(module)
         if measured <= ratio:
-            low, best = share, (module, measured)
+            low, best = (share, measured), (module, measured)
             if measured >= CLOSE_ENOUGH * ratio:
                 break
         else:
-            high = share
+            high = (share, measured)
     if best is None:
         raise BudgetError(f"Nothing was measured within {ratio}x.")
     return best
+
+
+def _between(low: tuple[float, float], high: tuple[float, float], aim: float) -> float:
+    """A share between two, where the latency ratio should be what is aimed at.
+
+    Args:
+        low: a share, and a ratio below the aim.
+        high: a share, and a ratio above it.
+        aim: the ratio.
+    """
+    way = (aim - low[1]) / (high[1] - low[1])
+    return low[0] + min(max(way, _MARGIN), 1 - _MARGIN) * (high[0] - low[0])
 
 
 def sides() -> dict[str, Callable[[Subject, float], Pruned]]:

@@ -17,7 +17,9 @@ import math
 import random
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +28,26 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tvm_prune.board import Board, load_board
+from tvm_prune.errors import TuningError
+from tvm_prune.latency import friendly_widths
 from tvm_prune.measurement import Artifact, Measurement, Measurer
 from tvm_prune.session import open_session
 from tvm_prune.tuning import (
     TraceLibrary,
     TunedTrace,
     Workload,
-    find_source,
+    default_schedule,
     kernel_calls,
     lower,
     structure_of,
     tune,
 )
+from tvm_prune.tuning.database import fastest_records
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
 from tvm_prune.tuning.ranking import program_features, train_ranker
 from tvm_prune.tuning.traces import search_trace_to_json
 from tvm_prune.tuning.transfer import transfer
+from tvm_prune.tuning.variants import variants
 
 GENERIC_CPU = {"x86-avx2": "haswell"}
 """LLVM's CPU to compile for where the board's own would be of a more capable class."""
@@ -49,8 +55,12 @@ GENERIC_CPU = {"x86-avx2": "haswell"}
 _KEPT = 2
 _MEASURED_AGAIN = 24
 _TURNS = 3
-_NARROWINGS = 2
+_NARROWINGS = 6
 _NARROWEST = 0.2
+_OWN_TRACES = 5
+_BORROWED_TRACES = 4
+_VARIANTS = 2
+"""Schedules of each trace that compete at a narrower width."""
 _MOST_MACS = 30e6
 """Of a layer that an emulated board runs within seconds."""
 _HELD_OUT = 5
@@ -64,8 +74,10 @@ class Layer:
     Attributes:
         inputs: input channels, or features.
         outputs: output channels, or features.
-        size: height and width of the input image; rows of a dense layer's input.
-        window: height and width of the window; 0 for a dense layer.
+        size: height and width of the input image, one number where they are equal; rows of a dense
+            layer's input.
+        window: height and width of the window, one number where they are equal; 0 for a dense
+            layer.
         stride: of the window.
         depthwise: one filter a channel; `outputs` equals `inputs`.
         epilogue: what follows: ``bias``, ``relu``, ``relu6``, ``residual`` or ``residual_relu``.
@@ -73,8 +85,8 @@ class Layer:
 
     inputs: int
     outputs: int
-    size: int
-    window: int = 3
+    size: int | tuple[int, int]
+    window: int | tuple[int, int] = 3
     stride: int = 1
     depthwise: bool = False
     epilogue: str = "relu"
@@ -83,8 +95,14 @@ class Layer:
     def macs(self) -> float:
         """Multiply-accumulates."""
         inputs = 1 if self.depthwise else self.inputs
-        positions = self.size if self.window == 0 else (self.size / self.stride) ** 2
-        return positions * self.outputs * inputs * max(1, self.window) ** 2
+        if self.window == 0:
+            return float(_pair(self.size)[0] * self.outputs * inputs)
+        positions = math.prod(_pair(self.size)) / self.stride**2
+        return positions * self.outputs * inputs * math.prod(_pair(self.window))
+
+
+def _pair(extent: int | tuple[int, int]) -> tuple[int, int]:
+    return extent if isinstance(extent, tuple) else (extent, extent)
 
 
 def _square(*sizes: tuple[int, int, int], **options: Any) -> list[Layer]:
@@ -132,6 +150,7 @@ SMALL_LAYERS: Sequence[Layer] = (
     *_square((16, 32, 32), (32, 64, 16), window=1, stride=2, epilogue="bias"),
     *_square((64, 64, 25), (8, 16, 48), (16, 32, 24), (32, 64, 12), (64, 128, 6), (128, 128, 6),
              (128, 256, 3), (256, 256, 3), window=1),
+    Layer(1, 64, (49, 10), (10, 4), stride=2),
     *_depthwise((64, 25), (8, 48), (32, 24), (64, 12), (128, 6), (256, 3)),
     *_depthwise((16, 48), (32, 24), (64, 12), (128, 6), stride=2),
     *_square((640, 128, 1), (128, 128, 1), (128, 8, 1), (8, 128, 1), (64, 10, 1), window=0,
@@ -192,9 +211,9 @@ def workload_of_layer(layer: Layer, target: Any) -> Workload:
     """The fused kernel of a layer."""
     builder = relax.BlockBuilder()
     shape = (
-        (layer.size, layer.inputs)
+        (_pair(layer.size)[0], layer.inputs)
         if layer.window == 0
-        else (1, layer.inputs, layer.size, layer.size)
+        else (1, layer.inputs, *_pair(layer.size))
     )
     data = relax.Var("data", relax.TensorType(shape, "float32"))
     with builder.function("main", [data]):
@@ -209,14 +228,13 @@ def _layer(builder: relax.BlockBuilder, layer: Layer, data: Any) -> Any:
     if layer.window == 0:
         value = builder.emit(relax.op.matmul(data, _ones(layer.inputs, layer.outputs)))
         return builder.emit(relax.op.add(value, _ones(layer.outputs)))
+    window = _pair(layer.window)
     value = builder.emit(
         relax.op.nn.conv2d(
             data,
-            _ones(
-                layer.outputs, 1 if layer.depthwise else layer.inputs, layer.window, layer.window
-            ),
+            _ones(layer.outputs, 1 if layer.depthwise else layer.inputs, *window),
             strides=layer.stride,
-            padding=layer.window // 2,
+            padding=tuple(extent // 2 for extent in window),
             groups=layer.inputs if layer.depthwise else 1,
         )
     )
@@ -282,20 +300,36 @@ class Seeder:
         costs: list[NDArray[Any]] = []
         kernels: list[NDArray[Any]] = []
         for layer in layers:
-            for _ in range(_NARROWINGS):
-                narrower = workload_of_layer(_narrowed(layer, generator), self.target)
-                source = find_source(narrower, self.target, [], library)
-                offered = source.offers(narrower, self.target)
-                measured = measure_in_turns(offered, self.measurer)
+            for number in range(_NARROWINGS):
+                narrower = _narrowed(layer, generator, friendly=number % 2 == 0)
+                competitors, features = self._competitors(layer, narrower, library)
+                measured = measure_in_turns(competitors, self.measurer)
                 usable = np.flatnonzero(np.isfinite(measured))
                 if len(usable) < 2:
                     continue
-                rows.append(program_features([offered[i] for i in usable], self.target))
+                rows.append(features[usable])
                 costs.append(measured[usable])
                 kernels.append(np.full(len(usable), len(kernels)))
             print(f"variants measured: {sum(map(len, costs))}", flush=True)
         _tell_quality(rows, costs, kernels)
         return train_ranker(np.concatenate(rows), np.concatenate(costs), np.concatenate(kernels))
+
+    def _competitors(
+        self, layer: Layer, narrower: Layer, library: TraceLibrary
+    ) -> tuple[list[Any], NDArray[np.float32]]:
+        """What a kernel's own traces and those of others offer, and the features of each."""
+        wanted, target = workload_of_layer(narrower, self.target), self.target
+        own = fastest_records(self.database, workload_of_layer(layer, target), target, _OWN_TRACES)
+        traces = [record.trace for record in own]
+        traces += library.nearest(wanted, target, _BORROWED_TRACES)
+        found: list[Any] = []
+        for trace in traces:
+            found += islice(variants(trace, wanted, target), _VARIANTS)
+        with suppress(TuningError):
+            found.append(default_schedule(wanted, target))
+        features = program_features(found, target)
+        _, different = np.unique(features, axis=0, return_index=True)
+        return [found[position] for position in different], features[different]
 
 
 def measure_in_turns(schedules: Sequence[Any], measurer: Measurer) -> NDArray[np.float64]:
@@ -333,11 +367,22 @@ def _tell_quality(
     )
 
 
-def _narrowed(layer: Layer, generator: random.Random) -> Layer:
-    """The layer with fewer channels, any number of them; images keep their few channels."""
+def _narrowed(layer: Layer, generator: random.Random, friendly: bool) -> Layer:
+    """The layer with fewer channels; images keep their few channels.
+
+    Args:
+        layer: a layer.
+        generator: chooses how many.
+        friendly: whether the widths are of the kind that planning prefers, or any.
+    """
 
     def narrower(width: int) -> int:
-        return width if width <= 3 else generator.randint(math.ceil(_NARROWEST * width), width)
+        lowest = math.ceil(_NARROWEST * width)
+        if width <= 3:
+            return width
+        return generator.choice(
+            friendly_widths(lowest, width) if friendly else range(lowest, width + 1)
+        )
 
     outputs = narrower(layer.outputs)
     return replace(

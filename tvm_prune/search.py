@@ -123,7 +123,9 @@ class Search:
     @cached_property
     def models(self) -> WholeModels:
         """Builds and measures whole models."""
-        return WholeModels(self.session, self.compilation, self.families, self.folder)
+        return WholeModels(
+            self.session, self.compilation, self.families, self.folder, self.collector.contest
+        )
 
     @cached_property
     def fitter(self) -> LatencyFitter:

@@ -28,6 +28,7 @@ class WholeModels:
         compilation: the model at any widths.
         families: its kernels, with the schedules they are built with.
         folder: where compiled models go.
+        contest: decides which schedules they are.
         built: widths and rooms that were built by this run.
         room: bytes that the arena of a pruned firmware may take; all that the board has by default.
     """
@@ -36,6 +37,7 @@ class WholeModels:
     compilation: Compilation
     families: Sequence[Family]
     folder: Path
+    contest: Contest
     built: set[tuple[Widths, int | None]] = field(default_factory=set)
     room: int | None = None
 
@@ -54,11 +56,7 @@ class WholeModels:
         self._compile(model, path, self.room)
 
     def _compile(self, model: Model, path: Path, room: int | None) -> None:
-        session = self.session
-        contest = Contest(
-            session.measurer, session.records, session.board.fingerprint, session.target
-        )
-        self.compilation.build(model, self.families, contest.fastest, path, room)
+        self.compilation.build(model, self.families, self.contest.fastest, path, room)
 
     def _room(self, widths: Widths) -> int | None:
         """The dense firmware, which all others are compared with, is the fastest one."""

@@ -11,7 +11,7 @@ import pytest
 from small_models import Kernels
 from tvm.target import Target
 
-from tvm_prune.errors import MeasureError
+from tvm_prune.errors import MeasureError, TuningError
 from tvm_prune.latency import Contest, Records, open_records
 from tvm_prune.latency.contest import FINALISTS
 from tvm_prune.measure.simulated import SimulatedMeasurer
@@ -39,6 +39,13 @@ class DealtMeasurer(SimulatedMeasurer):
             outcome if isinstance(outcome, Failure) else Measurement((outcome,), self.unit)
             for outcome, _ in zip(self.outcomes, artifacts, strict=False)
         ]
+
+
+class ImpossibleSource(ScheduleSource):
+    """Has no schedule."""
+
+    def offers(self, workload: Workload, target: Target) -> list[Any]:
+        raise TuningError("there is none")
 
 
 @pytest.fixture
@@ -81,7 +88,7 @@ def test_the_schedule_that_measures_fastest_wins(winner, odd, records, target) -
 
 
 def test_no_schedule_is_measured_twice(odd, records, target) -> None:
-    first = contest(records, target, 3.0, 1.0, 2.0)
+    first = contest(records, target, 3.0, 1.0)
     chosen = first.fastest([odd, odd])
     assert len(first.measurer.built) == FINALISTS
     again = contest(records, target)
@@ -101,11 +108,45 @@ def test_where_there_is_one_schedule_nothing_is_measured(odd, records, target) -
 def test_a_schedule_that_does_not_run_never_wins(odd, records, target) -> None:
     source, workload = odd
     broken = Failure("run", "crashed")
-    chosen = contest(records, target, broken, broken, 9.0).fastest([odd])
-    assert programs(chosen) == programs([source.offers(workload, target)[2]])
+    chosen = contest(records, target, broken, 9.0).fastest([odd])
+    assert programs(chosen) == programs([source.offers(workload, target)[1]])
 
 
 def test_a_lost_board_is_told_and_what_it_measured_is_kept(odd, records, target) -> None:
     with pytest.raises(MeasureError, match="gone"):
-        contest(records, target, 1.0, Failure(LOST, "gone"), 2.0).fastest([odd])
-    assert len(records) == 2
+        contest(records, target, 1.0, Failure(LOST, "gone")).fastest([odd])
+    assert len(records) == 1
+
+
+def test_the_cost_of_a_kernel_is_that_of_its_fastest_schedule(odd, records, target) -> None:
+    first = contest(records, target, 3.0, 1.0)
+    [cost] = first.costs([odd])
+    assert isinstance(cost, Measurement)
+    assert cost.median == 1.0
+    assert records.get(first.key(*odd)) == cost
+    assert first.measured == FINALISTS
+
+
+def test_what_was_learned_of_a_kernel_is_not_measured_again_to_build_it(
+    odd, records, target
+) -> None:
+    contest(records, target, 3.0, 1.0).costs([odd])
+    builder = contest(records, target)
+    source, workload = odd
+    assert programs(builder.fastest([odd])) == programs([source.offers(workload, target)[1]])
+    assert builder.measured == 0
+
+
+def test_a_kernel_none_of_whose_schedules_runs_has_the_cause_instead_of_a_cost(
+    odd, records, target
+) -> None:
+    broken = [Failure("run", cause) for cause in ("crashed", "hung", "crashed")]
+    [outcome] = contest(records, target, *broken).costs([odd])
+    assert outcome == broken[0]
+
+
+def test_a_kernel_without_any_schedule_fails_alone(odd, records, target) -> None:
+    impossible = ImpossibleSource("impossible"), odd[1]
+    outcomes = contest(records, target, 3.0, 1.0).costs([impossible, odd])
+    assert [type(outcome) for outcome in outcomes] == [Failure, Measurement]
+    assert outcomes[0] == Failure("schedule", "there is none")

@@ -32,7 +32,7 @@ from tvm_prune.tuning import (
 )
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
 from tvm_prune.tuning.ranking import Ranker, program_features, train_ranker
-from tvm_prune.tuning.source import MOST_OFFERS
+from tvm_prune.tuning.source import EACH, NEAREST, OWN
 from tvm_prune.tuning.traces import search_trace_to_json, with_tilings
 from tvm_prune.tuning.variants import variants
 
@@ -129,13 +129,18 @@ def test_a_kernel_that_reduces_nothing_has_no_relatives(library, target) -> None
     assert library.nearest(call.workload, target, 3) == []
 
 
+def every_variant(library: TraceLibrary, workload: Workload, target: Target) -> list[Any]:
+    nearest = library.nearest(workload, target, 3)
+    return [schedule for trace in nearest for schedule in variants(trace, workload, target)]
+
+
 @pytest.mark.parametrize("width", [13, 16, 37, 61])
 def test_every_variant_computes_what_the_kernel_computes(library, conv, target, width) -> None:
     workload = conv(16, width)
     expected = outputs(workload.mod, workload, target)
-    found = list(variants(library.nearest(workload, target, 3), workload, target))
+    found = every_variant(library, workload, target)
     assert len(found) >= 3
-    for schedule, _ in found:
+    for schedule in found:
         np.testing.assert_allclose(
             outputs(schedule.mod, workload, target), expected, rtol=1e-4, atol=1e-4
         )
@@ -144,7 +149,7 @@ def test_every_variant_computes_what_the_kernel_computes(library, conv, target, 
 def test_a_prime_width_gets_register_tiles_by_padding(library, conv, target) -> None:
     workload = conv(16, 61)
     trace = library.nearest(workload, target, 1)[0]
-    tiles = {channel_tiles(schedule.trace) for schedule, _ in variants([trace], workload, target)}
+    tiles = {channel_tiles(schedule.trace) for schedule in variants(trace, workload, target)}
     assert (61, 1, 1, 1) in tiles or (1, 1, 1, 61) in tiles
     assert (4, 1, 1, 16) in tiles
 
@@ -165,8 +170,10 @@ def test_a_kernel_without_any_trace_gets_the_default_schedule(conv, target, tmp_
 def test_a_kernel_that_was_tuned_here_uses_its_own_trace(library, conv, target, tmp_path) -> None:
     database, workload = open_database(tmp_path), conv(16, 48)
     _commit(database, workload, target, 1e-3)
+    _commit(database, workload, target, 2e-3)
     own = find_source(workload, target, [database], library)
     assert own.is_own
+    assert len(own.others) == 1
     assert channel_tiles(own.trace) == channel_tiles(default_schedule(workload, target).trace)
     borrowed = find_source(conv(16, 40), target, [database], library)
     assert not borrowed.is_own
@@ -198,8 +205,7 @@ def ranked(library, conv, target) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows, costs, kernels = [], [], []
     for number, width in enumerate((13, 29, 31, 37, 41, 61)):
         workload = conv(16, width)
-        found = variants(library.nearest(workload, target, 3), workload, target)
-        schedules = [schedule for schedule, _ in found]
+        schedules = every_variant(library, workload, target)
         rows.append(program_features(schedules, target))
         costs.append([1.0 / channel_tiles(schedule.trace)[-1] for schedule in schedules])
         kernels.append([number] * len(schedules))
@@ -209,8 +215,7 @@ def ranked(library, conv, target) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_a_ranker_learns_what_is_fast(ranked, library, conv, target) -> None:
     ranker = Ranker(train_ranker(*ranked))
     workload = conv(16, 43)
-    found = variants(library.nearest(workload, target, 3), workload, target)
-    schedules = [schedule for schedule, _ in found]
+    schedules = every_variant(library, workload, target)
     tiles = [channel_tiles(schedules[i].trace)[-1] for i in ranker.order(schedules, target)]
     assert sorted(tiles, reverse=True)[0] > sorted(tiles)[0]
     assert tiles[0] == max(tiles)
@@ -221,28 +226,40 @@ def test_where_a_ranker_can_tell_the_own_trace_competes(ranked, library, conv, t
     ranker = Ranker(train_ranker(*ranked))
     source = ScheduleSource("any", trace, library=TraceLibrary(library.traces, ranker))
     for width in (31, 32):
-        assert 1 < len(source.offers(conv(16, width), target)) <= MOST_OFFERS
+        offered = source.offers(conv(16, width), target)
+        assert 1 < len(offered) <= EACH + OWN - 1 + NEAREST
 
 
 def test_where_it_was_tuned_the_own_trace_stays_alone(ranked, library, conv, target) -> None:
+    workload = conv(16, 64)
+    trace = library.nearest(workload, target, 1)[0]
+    ranked_library = TraceLibrary(library.traces, Ranker(train_ranker(*ranked)))
+    source = ScheduleSource("any", trace, tuned_for=workload.key, library=ranked_library)
+    [offered] = source.offers(workload, target)
+    tvm.ir.assert_structural_equal(offered.mod, transfer(trace, workload, target).mod)
+
+
+def test_all_of_the_best_own_traces_compete(ranked, library, conv, target) -> None:
+    own = library.nearest(conv(16, 64), target, 3)
+    alone = TraceLibrary((), Ranker(train_ranker(*ranked)))
+    workload = conv(16, 36)
+    offered = [
+        {channel_tiles(each.trace) for each in source.offers(workload, target)}
+        for source in (
+            ScheduleSource("one", own[0], library=alone),
+            ScheduleSource("all", own[0], library=alone, others=tuple(own[1:])),
+        )
+    ]
+    assert offered[0] < offered[1]
+
+
+def test_a_program_is_offered_once(ranked, library, conv, target) -> None:
     trace = library.nearest(conv(16, 64), target, 1)[0]
-    ranker = Ranker(train_ranker(*ranked))
-    source = ScheduleSource("any", trace, library=TraceLibrary(library.traces, ranker))
-    [offered] = source.offers(conv(16, 64), target)
-    tvm.ir.assert_structural_equal(offered.mod, transfer(trace, conv(16, 64), target).mod)
-
-
-def test_a_trace_tuned_for_the_kernel_is_favoured(ranked, library, conv, target) -> None:
-    ranker = Ranker(train_ranker(*ranked))
-    workload = conv(16, 43)
-    found = [each for each, _ in variants(library.nearest(workload, target, 3), workload, target)]
-    gained = 0
-    for first in range(len(found)):
-        rotated = [*found[first:], *found[:first]]
-        plain, favoured = (ranker.order(rotated, target, own=own).index(0) for own in (0, 1))
-        assert favoured <= plain
-        gained += plain - favoured
-    assert gained > 0
+    alone = TraceLibrary((), Ranker(train_ranker(*ranked)))
+    once = ScheduleSource("once", trace, library=alone)
+    thrice = ScheduleSource("thrice", trace, library=alone, others=(trace, trace))
+    workload = conv(16, 37)
+    assert len(thrice.offers(workload, target)) == len(once.offers(workload, target)) > 1
 
 
 def test_a_library_comes_back_from_its_file(ranked, library, conv, target, tmp_path) -> None:

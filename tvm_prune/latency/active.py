@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_prune.channels import Limits
-from tvm_prune.latency.collect import BATCH, Collector
+from tvm_prune.latency.collect import Collector
+from tvm_prune.latency.contest import BATCH
 from tvm_prune.latency.families import Family
 from tvm_prune.latency.fitter import LatencyFitter
 from tvm_prune.latency.intervals import distances

@@ -1,8 +1,8 @@
 """Where several schedules of a kernel are promising, the board decides.
 
-The ranker that orders the schedules of a kernel has never measured anything on this board. For the
-kernels of a model that is about to be built, its first few choices are measured, and the fastest
-one wins.
+The ranker that orders the schedules of a kernel has never measured anything on this board. Of every
+kernel, its first few choices are measured, and the fastest one wins: its cost is what the latency
+model learns, and whole models are built with it.
 """
 
 from __future__ import annotations
@@ -10,37 +10,53 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.latency.records import RecordKey, Records
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
 from tvm_prune.tuning import ScheduleSource, Workload
 
 logger = logging.getLogger(__name__)
 
-FINALISTS = 3
+FINALISTS = 2
 """Schedules of a kernel that are measured, where its source offers as many."""
 
+BATCH = 16
+"""Kernels that are built and run together."""
+
 Entry = tuple[ScheduleSource, Workload]
+Outcome = Measurement | Failure
+Run = Callable[[Sequence[Artifact]], Sequence[Outcome]]
+
+_Finals = Mapping[RecordKey, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Contest:
     """Measures the most promising schedules of kernels; each of them once.
 
     Attributes:
-        measurer: builds and measures on the board.
+        measurer: builds kernels for the board.
         records: measurements kept over runs.
         board: fingerprint of the board.
         target: what kernels are scheduled for.
+        run: runs them; the measurer itself by default.
+        measured: schedules measured by this contest, failures included.
     """
 
     measurer: Measurer
     records: Records
     board: str
     target: Any
+    run: Run | None = None
+    measured: int = 0
+
+    def key(self, source: ScheduleSource, workload: Workload) -> RecordKey:
+        """What the cost of a kernel's fastest schedule is recorded under."""
+        return RecordKey(self.board, workload.key, source.key)
 
     def fastest(self, entries: Sequence[Entry]) -> list[Any]:
         """The schedule of every kernel that costs least on the board.
@@ -52,42 +68,79 @@ class Contest:
             TuningError: if a kernel has no valid schedule at all.
             MeasureError: if the board is lost.
         """
-        finals = [self._final(source, workload) for source, workload in entries]
-        self._measure(
-            {
-                key: schedule
-                for final in finals
-                if len(final) > 1
-                for key, schedule in final.items()
-                if self.records.get(key) is None
-            }
-        )
+        finals = [self._finals(*entry) for entry in entries]
+        self._measure(final for final in finals if len(final) > 1)
         return [final[min(final, key=self._cost)] for final in finals]
 
-    def _final(self, source: ScheduleSource, workload: Workload) -> dict[RecordKey, Any]:
-        """The most promising schedules, in order; each is known by the program that it makes."""
-        final = {}
-        for schedule in source.offers(workload, self.target)[:FINALISTS]:
-            program = hashlib.sha256(str(schedule.mod).encode()).hexdigest()[:16]
-            final[RecordKey(self.board, workload.key, f"{source.key}:{program}")] = schedule
-        return final
+    def costs(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """What every kernel's fastest schedule costs, or why none of them could be measured.
 
-    def _measure(self, schedules: dict[RecordKey, Any]) -> None:
-        """Measure new schedules in turns, and record them."""
-        built = self.measurer.build([schedule.mod for schedule in schedules.values()])
-        ran = iter(self.measurer.run([each for each in built if isinstance(each, Artifact)]))
-        outcomes = [each if isinstance(each, Failure) else next(ran) for each in built]
+        Args:
+            entries: kernels and where their schedules come from.
+
+        Raises:
+            MeasureError: if the board is lost.
+        """
+        finals = [self._finals_or_failure(*entry) for entry in entries]
+        self._measure(final for final in finals if not isinstance(final, Failure))
+        outcomes = [final if isinstance(final, Failure) else self._best(final) for final in finals]
         self.records.put(
-            {
+            {self.key(*entry): outcome for entry, outcome in zip(entries, outcomes, strict=True)}
+        )
+        return outcomes
+
+    def _finals(self, source: ScheduleSource, workload: Workload) -> _Finals:
+        """The most promising schedules, in order; each is known by the program that it makes."""
+        offered = source.offers(workload, self.target)[:FINALISTS]
+        key = self.key(source, workload)
+        if len(offered) == 1:
+            return {key: offered[0]}
+        return {
+            RecordKey(key.board, key.workload, f"{key.schedule}:{_digest(each)}"): each
+            for each in offered
+        }
+
+    def _finals_or_failure(self, source: ScheduleSource, workload: Workload) -> _Finals | Failure:
+        try:
+            return self._finals(source, workload)
+        except (TransferError, TuningError) as error:
+            return Failure("schedule", str(error))
+
+    def _measure(self, finals: Iterable[_Finals]) -> None:
+        """Measure new schedules, a batch at a time, and record them."""
+        pending = {
+            key: schedule
+            for final in finals
+            for key, schedule in final.items()
+            if not self.records.is_settled(key)
+        }
+        keys = list(pending)
+        for start in range(0, len(keys), BATCH):
+            batch = keys[start : start + BATCH]
+            built = self.measurer.build([pending[key].mod for key in batch])
+            artifacts = [each for each in built if isinstance(each, Artifact)]
+            ran = iter((self.run or self.measurer.run)(artifacts))
+            outcomes = [each if isinstance(each, Failure) else next(ran) for each in built]
+            kept = {
                 key: outcome
-                for key, outcome in zip(schedules, outcomes, strict=True)
+                for key, outcome in zip(batch, outcomes, strict=True)
                 if not (isinstance(outcome, Failure) and outcome.is_lost)
             }
-        )
-        raise_if_lost(outcomes)
-        if schedules:
-            logger.info("%d schedules measured to find the fastest", len(schedules))
+            self.records.put(kept)
+            self.measured += len(kept)
+            raise_if_lost(outcomes)
+        if keys:
+            logger.info("%d schedules measured to find the fastest", len(keys))
+
+    def _best(self, final: _Finals) -> Outcome:
+        outcome = self.records.get(min(final, key=self._cost))
+        assert outcome is not None
+        return outcome
 
     def _cost(self, key: RecordKey) -> float:
         outcome = self.records.get(key)
         return outcome.median if isinstance(outcome, Measurement) else math.inf
+
+
+def _digest(schedule: Any) -> str:
+    return hashlib.sha256(str(schedule.mod).encode()).hexdigest()[:16]

@@ -76,6 +76,7 @@ class Records:
     """
 
     def __init__(self, path: Path) -> None:
+        self._tried: set[RecordKey] = set()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -130,9 +131,17 @@ class Records:
         ).fetchone()
         return None if row is None else _outcome(*row)
 
+    def is_settled(self, key: RecordKey) -> bool:
+        """Whether there is nothing to measure; what did not run in an earlier run may run now."""
+        outcome = self.get(key)
+        if isinstance(outcome, Failure) and outcome.stage == "run":
+            return key in self._tried
+        return outcome is not None
+
     def put(self, outcomes: Mapping[RecordKey, Measurement | Failure]) -> None:
         """Store measurements; an older one under the same key is replaced."""
         now = time.time()
+        self._tried.update(outcomes)
         rows = [
             (*astuple(key), *_text(outcome), now, *_conditions(outcome))
             for key, outcome in outcomes.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +53,24 @@ def count_trials(database: Any, target: Target) -> Counter[str]:
 
 
 def best_record(database: Any, workload: Workload, target: Target) -> Any | None:
-    """The fastest measured ``TuningRecord`` of a workload on `target`, or None.
+    """The fastest measured ``TuningRecord`` of a workload on `target`, or None."""
+    return next(iter(fastest_records(database, workload, target, 1)), None)
+
+
+def fastest_records(database: Any, workload: Workload, target: Target, count: int) -> list[Any]:
+    """The `count` fastest measured ``TuningRecord`` of a workload on `target`, fastest first.
 
     MetaSchedule's own query ignores the target.
     """
     if not database.has_workload(workload.mod):
-        return None
+        return []
     records = database.get_top_k(database.commit_workload(workload.mod), len(database))
-    for record in records:
-        if _same_target(record.target, target) and float(record.run_secs[0]) < _FAILED:
-            return record
-    return None
+    measured = (
+        record
+        for record in records
+        if _same_target(record.target, target) and float(record.run_secs[0]) < _FAILED
+    )
+    return list(islice(measured, count))
 
 
 def best_records(database: Any, target: Target) -> list[Any]:

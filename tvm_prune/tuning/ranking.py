@@ -38,10 +38,6 @@ _PARAMETERS = {
 }
 _ROUNDS = 120
 
-_OWN_LEAD = 1.0
-"""What a schedule from the kernel's own trace is favoured by, in units of the ranking score: the
-board itself has told that this trace is fast, the ranker only guesses so of others."""
-
 
 class Ranker:
     """Orders schedules of one kernel.
@@ -58,20 +54,20 @@ class Ranker:
         """Stands for the trained trees."""
         return hashlib.sha256(bytes(self._booster.save_raw("json"))).hexdigest()[:16]
 
-    def order(self, schedules: Sequence[Schedule], target: Target, own: int = 0) -> list[int]:
-        """Positions of the schedules, the most promising one first.
+    def order(self, schedules: Sequence[Schedule], target: Target) -> list[int]:
+        """Positions of the schedules, the most promising one first; each program once.
 
         Args:
             schedules: of one kernel, at the same extents.
             target: what they are for.
-            own: how many of them, from the first on, come from a trace tuned for this very kernel.
         """
         if len(schedules) < 2:
             return list(range(len(schedules)))
         rows = program_features(schedules, target)
-        scores = self._booster.inplace_predict(rows, validate_features=False)
-        scores[:own] += _OWN_LEAD
-        return [int(position) for position in np.argsort(-scores, kind="stable")]
+        _, first = np.unique(rows, axis=0, return_index=True)
+        first.sort()
+        scores = self._booster.inplace_predict(rows[first], validate_features=False)
+        return [int(first[position]) for position in np.argsort(-scores, kind="stable")]
 
 
 def program_features(schedules: Sequence[Schedule], target: Target) -> NDArray[np.float32]:

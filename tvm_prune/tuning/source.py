@@ -12,7 +12,8 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from tvm_prune.errors import TransferError, TuningError
-from tvm_prune.tuning.database import best_record
+from tvm_prune.tuning.context import tune_context
+from tvm_prune.tuning.database import fastest_records
 from tvm_prune.tuning.default import default_schedule
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.library import TraceLibrary
@@ -20,11 +21,15 @@ from tvm_prune.tuning.traces import tile_slots, trace_to_json
 from tvm_prune.tuning.transfer import transfer
 from tvm_prune.tuning.variants import variants
 
-NEAREST = 3
-"""Kernels of other extents whose traces are tried."""
+OWN = 2
+"""Traces of the kernel's own tuning that are tried."""
 
-MOST_OFFERS = 8
-"""Schedules among which the ranker chooses; each takes 20 to 30 ms to make and to judge."""
+NEAREST = 3
+"""Traces of other kernels that are tried."""
+
+EACH = 2
+"""Schedules of the most promising traces: with perfect tilings, and with a loop padded. Each takes
+about 20 ms to make and to judge; of the other traces, the first one is enough."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,11 @@ class ScheduleSource:
 
     Attributes:
         key: stands for everything that the choice depends on.
-        trace: tuned for this kernel at other extents, or else for the kernel nearest to it; None
-            where there is neither.
+        trace: the best one tuned for this kernel at other extents, or else for the kernel nearest
+            to it; None where there is neither.
         is_own: whether it was tuned for this very kernel.
+        others: the next best traces that were tuned for this very kernel.
+        tuned_for: key of the workload that they were measured on.
         library: tuned traces of other kernels, and the ranker that tells which of several
             schedules is the fastest; without a ranker, the first one is.
     """
@@ -43,6 +50,8 @@ class ScheduleSource:
     key: str
     trace: Any | None = None
     is_own: bool = True
+    others: tuple[Any, ...] = ()
+    tuned_for: str | None = None
     library: TraceLibrary = field(default_factory=TraceLibrary)
 
     def schedule(self, workload: Workload, target: Target) -> Schedule:
@@ -71,53 +80,64 @@ class ScheduleSource:
     def offers(self, workload: Workload, target: Target) -> list[Schedule]:
         """The schedules to choose from, the most promising one first.
 
-        The kernel's own trace offers its perfect tilings and its padded ones, the nearest kernels'
-        traces theirs; a kernel that was never tuned also has the default schedule. At the extents
-        that it was tuned for, the own trace is the best one measured, and without a ranker
-        nobody can tell which of several is faster: there it stays alone.
+        The kernel's own traces offer perfect tilings and padded ones, the nearest kernels' traces
+        theirs; a kernel that was never tuned also has the default schedule. On the workload that
+        it was tuned for, the own trace is the best one measured, and without a ranker nobody can
+        tell which of several is faster: there it stays alone.
 
         Raises:
             TuningError: if there is no valid schedule at all.
         """
+        ranker = self.library.ranker
         own = self._own(workload, target)
-        if self.library.ranker is None:
-            return own or self._borrowed(workload, target)
-        if own and _extents(own[0].trace) == _extents(self.trace):
-            return own[:1]
-        borrowed = self._borrowed(workload, target, MOST_OFFERS - len(own), needed=not own)
-        offered = [*own, *borrowed]
-        order = self.library.ranker.order(offered, target, own=len(own))
-        return [offered[position] for position in order]
+        if own and (ranker is None or workload.key == self.tuned_for):
+            return own
+        offered = [*own, *self._borrowed(workload, target, is_needed=not own)]
+        if ranker is None:
+            return offered
+        return [offered[position] for position in ranker.order(offered, target)]
 
     def _own(self, workload: Workload, target: Target) -> list[Schedule]:
-        """What the trace that was tuned for this very kernel offers.
+        """What was tuned for this very kernel offers; all of it where there is no ranker.
 
-        Without a ranker, a tiling that keeps all of the trace's inner tile sizes is enough: nothing
-        that matters to the processor has changed since it was tuned.
+        There, a schedule that keeps all inner tile sizes is enough.
         """
         if self.trace is None or not self.is_own:
             return []
-        offered = []
-        for schedule, as_tuned in variants([self.trace], workload, target):
-            if as_tuned and self.library.ranker is None:
-                return [schedule]
-            offered.append(schedule)
-        return offered
+        context, ranker = tune_context(workload.mod, target), self.library.ranker
+        found = variants(self.trace, workload, target, context)
+        own = list(islice(found, 1))
+        if own and (workload.key == self.tuned_for or (not ranker and self._keeps_tiles(own[0]))):
+            return own
+        own += islice(found, None if ranker is None else EACH - len(own))
+        for trace in self.others if ranker is not None else ():
+            own += islice(variants(trace, workload, target, context), 1)
+        return own
 
-    def _borrowed(
-        self, workload: Workload, target: Target, most: int = MOST_OFFERS, needed: bool = True
-    ) -> list[Schedule]:
+    def _keeps_tiles(self, schedule: Schedule) -> bool:
+        """Whether a schedule with perfect tilings has all inner tile sizes of the own trace.
+
+        Such a one is as good as the trace itself: nothing that matters to the processor changed.
+        """
+        tiled, tuned = tile_slots(schedule.trace), tile_slots(self.trace)
+        return [slot.factors[1:] for slot in tiled] == [slot.factors[1:] for slot in tuned]
+
+    def _borrowed(self, workload: Workload, target: Target, is_needed: bool) -> list[Schedule]:
         """What the nearest kernels offer.
 
         Args:
             workload: the kernel.
             target: what it is for.
-            most: schedules to give.
-            needed: whether the kernel has no other schedule: then the default one is among them.
+            is_needed: whether the kernel has no other schedule: then more are tried, and the
+                default one is among them.
         """
+        offered: list[Schedule] = []
         nearest = self.library.nearest(workload, target, NEAREST)
-        offered = [each for each, _ in islice(variants(nearest, workload, target), max(0, most))]
-        if not needed:
+        context = tune_context(workload.mod, target) if nearest else None
+        for trace in nearest:
+            found = variants(trace, workload, target, context)
+            offered += islice(found, EACH if is_needed else 1)
+        if not is_needed:
             return offered
         try:
             return [*offered, default_schedule(workload, target)]
@@ -138,18 +158,18 @@ def find_source(
         databases: what this machine has tuned.
         library: tuned traces of other kernels.
     """
-    records = (best_record(database, workload, target) for database in databases)
-    own = next((record.trace for record in records if record is not None), None)
-    trace = next(iter([own] if own is not None else library.nearest(workload, target, 1)), None)
-    if trace is None:
-        return ScheduleSource("default")
-    return ScheduleSource(_digest(trace, library), trace, own is not None, library)
+    for database in databases:
+        if records := fastest_records(database, workload, target, OWN):
+            own, *others = (record.trace for record in records)
+            key = _digest([own, *others], library)
+            return ScheduleSource(
+                key, own, others=tuple(others), tuned_for=workload.key, library=library
+            )
+    for trace in library.nearest(workload, target, 1):
+        return ScheduleSource(_digest([trace], library), trace, is_own=False, library=library)
+    return ScheduleSource("default")
 
 
-def _extents(trace: Any) -> list[int]:
-    """Extents of the loops that a trace tiles."""
-    return [slot.extent for slot in tile_slots(trace)]
-
-
-def _digest(trace: Any, library: TraceLibrary) -> str:
-    return hashlib.sha256(f"{trace_to_json(trace)}\n{library.key}".encode()).hexdigest()[:16]
+def _digest(traces: Sequence[Any], library: TraceLibrary) -> str:
+    parts = [*map(trace_to_json, traces), library.key]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

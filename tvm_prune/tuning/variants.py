@@ -1,6 +1,6 @@
-"""The schedules that tuned traces offer for a kernel at new extents, before one is chosen.
+"""The schedules that a tuned trace offers for a kernel at new extents, before one is chosen.
 
-Each trace is tried as it is, with perfect tilings, and where a channel loop does not tile like the
+The trace is tried as it is, with perfect tilings, and where a channel loop does not tile like the
 one that the trace was tuned for, with that loop rounded up to extents that do.
 """
 
@@ -14,7 +14,6 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from tvm_prune.errors import TransferError
-from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.padding import paddable_loops, padded
 from tvm_prune.tuning.tiling import closest_tiling
@@ -30,33 +29,28 @@ _LEVELS = 4
 
 
 def variants(
-    traces: Sequence[Any], workload: Workload, target: Target
-) -> Iterator[tuple[Schedule, bool]]:
-    """Schedules of a workload, those of the first trace first.
+    trace: Any, workload: Workload, target: Target, context: Any | None = None
+) -> Iterator[Schedule]:
+    """Schedules of a workload, the one with perfect tilings first.
+
+    There is none if the trace does not apply.
 
     Args:
-        traces: tuned for kernels of the same structure.
+        trace: tuned for a kernel of the same structure.
         workload: the kernel at the extents that are wanted.
-        target: the target that the traces were tuned for.
-
-    Yields:
-        A schedule, and whether it keeps all inner tile sizes of its trace: such a one is as good
-        as the trace itself.
+        target: the target that the trace was tuned for.
+        context: see :func:`~tvm_prune.tuning.transfer.transfer`.
     """
-    context = tune_context(workload.mod, target) if traces else None
-    for trace in traces:
-        slots = tile_slots(trace)
+    try:
+        yield transfer(trace, workload, target, context)
+    except TransferError:
+        return
+    for block, loop, extent in paddings(tile_slots(trace), workload):
+        wider = padded(workload, block, loop, extent)
         try:
-            schedule = transfer(trace, workload, target, context)
+            yield transfer(trace, wider, target, context)
         except TransferError:
             continue
-        yield schedule, _inner(slots) == _inner(tile_slots(schedule.trace))
-        for block, loop, extent in paddings(slots, workload):
-            wider = padded(workload, block, loop, extent)
-            try:
-                yield transfer(trace, wider, target, context), False
-            except TransferError:
-                continue
 
 
 def paddings(slots: Sequence[TileSlot], workload: Workload) -> Iterator[tuple[str, int, int]]:
@@ -82,7 +76,3 @@ def rounder_extents(extent: int, inner: int) -> list[int]:
     steps = {inner, *ROUND_STEPS} - {1}
     rounder = {math.ceil(extent / step) * step for step in steps} - {extent}
     return sorted(each for each in rounder if each <= (1 + MOST_WASTE) * extent)
-
-
-def _inner(slots: Sequence[TileSlot]) -> list[tuple[int, ...]]:
-    return [slot.factors[1:] for slot in slots]
