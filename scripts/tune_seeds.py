@@ -30,6 +30,7 @@ from tvm import relax
 from tvm_prune.board import Board, load_board
 from tvm_prune.errors import TuningError
 from tvm_prune.latency import friendly_widths
+from tvm_prune.machine import core_count
 from tvm_prune.measurement import Artifact, Measurement, Measurer
 from tvm_prune.session import open_session
 from tvm_prune.tuning import (
@@ -42,6 +43,7 @@ from tvm_prune.tuning import (
     structure_of,
     tune,
 )
+from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.database import fastest_records
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
 from tvm_prune.tuning.ranking import program_features, train_ranker
@@ -322,12 +324,13 @@ class Seeder:
         own = fastest_records(self.database, workload_of_layer(layer, target), target, _OWN_TRACES)
         traces = [record.trace for record in own]
         traces += library.nearest(wanted, target, _BORROWED_TRACES)
+        context = tune_context(wanted.mod, target, threads=core_count())
         found: list[Any] = []
         for trace in traces:
-            found += islice(variants(trace, wanted, target), _VARIANTS)
+            found += islice(variants(trace, wanted, target, context), _VARIANTS)
         with suppress(TuningError):
             found.append(default_schedule(wanted, target))
-        features = program_features(found, target)
+        features = program_features(found, context)
         _, different = np.unique(features, axis=0, return_index=True)
         return [found[position] for position in different], features[different]
 

@@ -30,6 +30,7 @@ from tvm_prune.tuning import (
     transfer,
     tuned_library,
 )
+from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
 from tvm_prune.tuning.ranking import Ranker, program_features, train_ranker
 from tvm_prune.tuning.source import EACH, NEAREST, OWN
@@ -206,7 +207,7 @@ def ranked(library, conv, target) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for number, width in enumerate((13, 29, 31, 37, 41, 61)):
         workload = conv(16, width)
         schedules = every_variant(library, workload, target)
-        rows.append(program_features(schedules, target))
+        rows.append(program_features(schedules, tune_context(workload.mod, target)))
         costs.append([1.0 / channel_tiles(schedule.trace)[-1] for schedule in schedules])
         kernels.append([number] * len(schedules))
     return np.concatenate(rows), np.concatenate(costs), np.concatenate(kernels)
@@ -216,7 +217,8 @@ def test_a_ranker_learns_what_is_fast(ranked, library, conv, target) -> None:
     ranker = Ranker(train_ranker(*ranked))
     workload = conv(16, 43)
     schedules = every_variant(library, workload, target)
-    tiles = [channel_tiles(schedules[i].trace)[-1] for i in ranker.order(schedules, target)]
+    context = tune_context(workload.mod, target)
+    tiles = [channel_tiles(schedules[i].trace)[-1] for i in ranker.order(schedules, context)]
     assert sorted(tiles, reverse=True)[0] > sorted(tiles)[0]
     assert tiles[0] == max(tiles)
 
@@ -270,7 +272,8 @@ def test_a_library_comes_back_from_its_file(ranked, library, conv, target, tmp_p
     assert again.traces == list(library.traces)
     assert again.ranker is not None
     schedules = [default_schedule(conv(16, width), target) for width in (8, 16, 24)]
-    assert again.ranker.order(schedules, target) == Ranker(booster).order(schedules, target)
+    context = tune_context(conv(16, 8).mod, target)
+    assert again.ranker.order(schedules, context) == Ranker(booster).order(schedules, context)
 
 
 def test_a_library_of_another_format_is_refused(tmp_path: Path) -> None:

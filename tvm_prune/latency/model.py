@@ -15,8 +15,9 @@ from tvm_prune.latency.features import features, work
 from tvm_prune.latency.intervals import Intervals
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
 
-WIDEST = 0.35
-"""Half-width of an interval, in logarithms of cost, above which a kernel has to be measured."""
+WIDEST = 0.25
+"""Half-width of an interval, in logarithms of cost, above which a kernel has to be measured: ten
+kernels that are just less uncertain add up to a sum within 8 %, nine times out of ten."""
 
 FEWEST = 3
 """Measured kernels below which the model has no right to predict others of the family."""
@@ -114,7 +115,7 @@ class LatencyModel:
         return result
 
     def unsure(self, widths: Sequence[int]) -> list[Kernel]:
-        """Kernels of the model at some widths that have to be measured, not predicted."""
+        """Kernels of the model at some widths that , not predicted."""
         return [kernel for kernel in kernels_at(self.families, widths) if not self.may_tell(kernel)]
 
     def may_tell(self, kernel: Kernel) -> bool:

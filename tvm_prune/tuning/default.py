@@ -66,13 +66,18 @@ def default_schedule(workload: Workload, target: Target) -> Schedule:
     raise TuningError(f"kernel {workload.key} has no valid schedule: {'; '.join(causes)}")
 
 
-def adapted_trace(text: str, workload: Workload, target: Target) -> Trace:
+def design_traces(workload: Workload, target: Target) -> list[Trace]:
+    """The traces of MetaSchedule's design space for a workload, their tile sizes by chance."""
+    return [design.trace for design in tune_context(workload.mod, target).generate_design_space()]
+
+
+def adapted_trace(text: str, workload: Workload, designs: Sequence[Trace]) -> Trace:
     """Give the tile sizes of a tuned trace to a kernel with the same core but another epilogue.
 
     Args:
         text: a trace as text.
         workload: the kernel; its core has the same name and loops as the tuned one's.
-        target: what it is for.
+        designs: from :func:`design_traces`, for any workload of its structure.
 
     Returns:
         The point of the workload's design space that resembles the trace most, with its tile
@@ -84,9 +89,6 @@ def adapted_trace(text: str, workload: Workload, target: Target) -> Trace:
     """
     tuned = {(slot.block, slot.loop): slot.factors for slot in tile_slots_of_text(text)}
     kinds = instruction_kinds(text)
-    designs = [
-        design.trace for design in tune_context(workload.mod, target).generate_design_space()
-    ]
     tiled = [
         design
         for design in designs

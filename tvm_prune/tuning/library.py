@@ -21,7 +21,7 @@ from tvm.target import Target, codegen
 
 from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.tuning.database import best_records
-from tvm_prune.tuning.default import adapted_trace
+from tvm_prune.tuning.default import adapted_trace, design_traces
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.ranking import Ranker
 from tvm_prune.tuning.structure import Structure, structure_of
@@ -64,6 +64,7 @@ class TraceLibrary:
     traces: Sequence[TunedTrace] = ()
     ranker: Ranker | None = None
     _applied: dict[tuple[str, object], Any] = field(default_factory=dict)
+    _designs: dict[object, list[Any]] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:
@@ -126,10 +127,17 @@ class TraceLibrary:
                 if tuned.structure.is_like(structure):
                     self._applied[key] = trace_from_json(tuned.text, workload)
                 else:
-                    self._applied[key] = adapted_trace(tuned.text, workload, target)
+                    designs = self._designs_for(structure, workload, target)
+                    self._applied[key] = adapted_trace(tuned.text, workload, designs)
             except (TransferError, TuningError):
                 self._applied[key] = None
         return self._applied[key]
+
+    def _designs_for(self, structure: Structure, workload: Workload, target: Target) -> list[Any]:
+        """The design space of a structure, generated once."""
+        if structure.blocks not in self._designs:
+            self._designs[structure.blocks] = design_traces(workload, target)
+        return self._designs[structure.blocks]
 
 
 def tuned_library(database: Any, target: Target) -> TraceLibrary:

@@ -17,10 +17,6 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 from tvm.s_tir import Schedule
-from tvm.target import Target
-
-from tvm_prune.machine import core_count
-from tvm_prune.tuning.context import provide_cpu_intrinsics, tune_context
 
 _ARITHMETIC = 16
 """The first columns of a row count arithmetic of each kind, as log2(1 + count)."""
@@ -54,23 +50,24 @@ class Ranker:
         """Stands for the trained trees."""
         return hashlib.sha256(bytes(self._booster.save_raw("json"))).hexdigest()[:16]
 
-    def order(self, schedules: Sequence[Schedule], target: Target) -> list[int]:
+    def order(self, schedules: Sequence[Schedule], context: Any) -> list[int]:
         """Positions of the schedules, the most promising one first; each program once.
 
         Args:
             schedules: of one kernel, at the same extents.
-            target: what they are for.
+            context: from :func:`~tvm_prune.tuning.context.tune_context` for their target, of any
+                workload.
         """
         if len(schedules) < 2:
             return list(range(len(schedules)))
-        rows = program_features(schedules, target)
+        rows = program_features(schedules, context)
         _, first = np.unique(rows, axis=0, return_index=True)
         first.sort()
         scores = self._booster.inplace_predict(rows[first], validate_features=False)
         return [int(first[position]) for position in np.argsort(-scores, kind="stable")]
 
 
-def program_features(schedules: Sequence[Schedule], target: Target) -> NDArray[np.float32]:
+def program_features(schedules: Sequence[Schedule], context: Any) -> NDArray[np.float32]:
     """What MetaSchedule sees of scheduled programs, one row each.
 
     A program has a row of features for every store in it. The row of the store that computes most
@@ -80,12 +77,9 @@ def program_features(schedules: Sequence[Schedule], target: Target) -> NDArray[n
     Returns:
         Matrix of shape (schedules, 2 * columns of ``PerStoreFeature``).
     """
-    provide_cpu_intrinsics()
     from tvm.s_tir.meta_schedule.feature_extractor import PerStoreFeature
     from tvm.s_tir.meta_schedule.search_strategy import MeasureCandidate
 
-    # The extractor looks at nothing but the target and the threads.
-    context = tune_context(schedules[0].mod, target, threads=core_count())
     candidates = [MeasureCandidate(schedule, []) for schedule in schedules]
     extracted = [rows.numpy() for rows in PerStoreFeature().extract_from(context, candidates)]
     return np.stack([_summary(rows) for rows in extracted]).astype(np.float32)

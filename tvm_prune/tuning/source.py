@@ -12,6 +12,7 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from tvm_prune.errors import TransferError, TuningError
+from tvm_prune.machine import core_count
 from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.database import fastest_records
 from tvm_prune.tuning.default import default_schedule
@@ -89,22 +90,23 @@ class ScheduleSource:
             TuningError: if there is no valid schedule at all.
         """
         ranker = self.library.ranker
-        own = self._own(workload, target)
+        context = tune_context(workload.mod, target, threads=core_count())
+        own = self._own(workload, target, context)
         if own and (ranker is None or workload.key == self.tuned_for):
             return own
-        offered = [*own, *self._borrowed(workload, target, is_needed=not own)]
+        offered = [*own, *self._borrowed(workload, target, context, is_needed=not own)]
         if ranker is None:
             return offered
-        return [offered[position] for position in ranker.order(offered, target)]
+        return [offered[position] for position in ranker.order(offered, context)]
 
-    def _own(self, workload: Workload, target: Target) -> list[Schedule]:
+    def _own(self, workload: Workload, target: Target, context: Any) -> list[Schedule]:
         """What was tuned for this very kernel offers; all of it where there is no ranker.
 
         There, a schedule that keeps all inner tile sizes is enough.
         """
         if self.trace is None or not self.is_own:
             return []
-        context, ranker = tune_context(workload.mod, target), self.library.ranker
+        ranker = self.library.ranker
         found = variants(self.trace, workload, target, context)
         own = list(islice(found, 1))
         if own and (workload.key == self.tuned_for or (not ranker and self._keeps_tiles(own[0]))):
@@ -122,19 +124,20 @@ class ScheduleSource:
         tiled, tuned = tile_slots(schedule.trace), tile_slots(self.trace)
         return [slot.factors[1:] for slot in tiled] == [slot.factors[1:] for slot in tuned]
 
-    def _borrowed(self, workload: Workload, target: Target, is_needed: bool) -> list[Schedule]:
+    def _borrowed(
+        self, workload: Workload, target: Target, context: Any, is_needed: bool
+    ) -> list[Schedule]:
         """What the nearest kernels offer.
 
         Args:
             workload: the kernel.
             target: what it is for.
+            context: of the target.
             is_needed: whether the kernel has no other schedule: then more are tried, and the
                 default one is among them.
         """
         offered: list[Schedule] = []
-        nearest = self.library.nearest(workload, target, NEAREST)
-        context = tune_context(workload.mod, target) if nearest else None
-        for trace in nearest:
+        for trace in self.library.nearest(workload, target, NEAREST):
             found = variants(trace, workload, target, context)
             offered += islice(found, EACH if is_needed else 1)
         if not is_needed:
