@@ -105,6 +105,12 @@ def test_the_reference_is_compared_with_its_best_of_all_batches() -> None:
     assert len(script.asked) > before + 1
 
 
+def test_what_slows_the_reference_down_for_good_is_taken_out_of_the_costs() -> None:
+    steady, _ = runner("r", r=[calm(1.0), calm(1.25)], a=[calm(4.0)], b=[calm(5.0)])
+    assert steady.run([kernel("a")]) == [calm(4.0)]
+    assert steady.run([kernel("b")]) == [calm(4.0)]
+
+
 def test_a_reference_that_fails_stops_nothing() -> None:
     steady, script = runner("r", r=[FAILED], a=[calm(3.0)])
     assert steady.run([kernel("a")]) == [calm(3.0)]

@@ -3,13 +3,14 @@
 The kernels of a batch take turns, and a reference kernel takes turns with them. Where it is slower
 than it was at its best, or a measurement spreads widely, the batch or the kernel is measured again,
 and the calmest measurement counts: what else runs on a machine only ever adds to a kernel's cost.
+By how much the reference was slower even then is taken out: some machines slow down for minutes.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer
 
@@ -59,7 +60,7 @@ class SteadyRunner:
             pending = [position for position in pending if _is_disturbed(kept[position])]
         if pending:
             logger.info("%d kernels were measured on a disturbed machine", len(pending))
-        return [outcome for _, outcome in kept or []]
+        return [_without_drift(entry) for entry in kept or []]
 
     def _once(self, artifacts: Sequence[Artifact]) -> tuple[float, list[Outcome]]:
         """One round of measurements, and how slow the reference was meanwhile."""
@@ -70,6 +71,14 @@ class SteadyRunner:
             return 1.0, outcomes
         self.best = min(self.best, reference.median)
         return reference.median / self.best, outcomes
+
+
+def _without_drift(entry: tuple[float, Outcome]) -> Outcome:
+    """What a kernel would have cost if the reference had been as fast as at its best."""
+    drift, outcome = entry
+    if isinstance(outcome, Failure):
+        return outcome
+    return replace(outcome, samples=tuple(sample / drift for sample in outcome.samples))
 
 
 def _disturbance(entry: tuple[float, Outcome]) -> float:
