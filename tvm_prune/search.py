@@ -41,16 +41,10 @@ from tvm_prune.progress import Progress
 from tvm_prune.session import Session
 from tvm_prune.settings import Settings
 from tvm_prune.tuning import TuningProgress, TuningReport, tune
-from tvm_prune.units import EXACT, SECONDS, cost_text, kernel_cost_text
+from tvm_prune.units import EXACT, cost_text, kernel_cost_text
 from tvm_prune.whole_models import WholeModels
 
 logger = logging.getLogger(__name__)
-
-_MOST_OVERHEAD = 0.1
-"""Share of the kernels' cost."""
-
-_CALL_SECONDS = 2e-6
-"""What it takes TVM's virtual machine to call a kernel, at most."""
 
 
 @dataclass(frozen=True)
@@ -289,18 +283,8 @@ class Search:
         return replace(self._problems[counted], ceilings=ceilings)
 
     def overhead(self, model: LatencyModel) -> float:
-        """What a call of the dense model costs beyond its kernels, however wide they are.
-
-        In seconds, that is at most what calling the kernels takes. The rest of the difference grows
-        with them: caches are cold in a model, and warm where a kernel is measured by itself. The
-        ratio of measured to predicted cost accounts for that, and for a disturbed measurement.
-        """
-        kernels = model.total(self.compilation.dense)
-        most = _MOST_OVERHEAD * kernels
-        if model.unit == SECONDS:
-            calls = sum(len(family.calls) for family in self.families)
-            most = min(most, _CALL_SECONDS * calls)
-        return min(max(0.0, self.models.dense_cost().median - kernels), most)
+        """What a call of the model costs beyond its kernels, however wide they are."""
+        return model.overhead(self.compilation.dense, self.models.dense_cost().median)
 
 
 def _text(cost: Measurement) -> str:

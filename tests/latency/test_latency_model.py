@@ -119,6 +119,28 @@ def test_the_total_is_the_sum_of_all_calls(found: Kernels, model: LatencyModel) 
     )
 
 
+def test_overhead_in_seconds_is_no_more_than_calling_the_kernels_takes(
+    found: Kernels, model: LatencyModel
+) -> None:
+    """The rest of what a whole model costs beyond its kernels grows with them."""
+    dense = found.compilation.dense
+    kernels = model.total(dense)
+    calls = sum(len(family.calls) for family in found.families)
+    assert model.overhead(dense, kernels + 1e-9) == pytest.approx(1e-9, rel=1e-3)
+    assert model.overhead(dense, 1000 * kernels) <= 2e-6 * calls
+    assert model.overhead(dense, kernels / 2) == 0.0
+
+
+def test_overhead_in_counts_is_all_beyond_the_kernels_but_a_disturbance(
+    found: Kernels, samples: list[Sample]
+) -> None:
+    dense = found.compilation.dense
+    counted = fit(found.families, samples, "instructions")
+    kernels = counted.total(dense)
+    assert counted.overhead(dense, 1.05 * kernels) == pytest.approx(0.05 * kernels)
+    assert counted.overhead(dense, 3 * kernels) == pytest.approx(0.1 * kernels)
+
+
 def test_the_same_samples_and_seed_give_the_same_model(
     found: Kernels, samples: list[Sample], model: LatencyModel
 ) -> None:

@@ -14,10 +14,17 @@ from tvm_prune.latency.families import Family
 from tvm_prune.latency.features import features, work
 from tvm_prune.latency.intervals import Intervals
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
+from tvm_prune.units import SECONDS
 
 WIDEST = 0.25
 """Half-width of an interval, in logarithms of cost, above which a kernel has to be measured: ten
 kernels that are just less uncertain add up to a sum within 8 %, nine times out of ten."""
+
+_MOST_OVERHEAD = 0.1
+"""Share of the kernels' cost."""
+
+_CALL_SECONDS = 2e-6
+"""What it takes TVM's virtual machine to call a kernel, at most."""
 
 FEWEST = 3
 """Measured kernels below which the model has no right to predict others of the family."""
@@ -113,6 +120,24 @@ class LatencyModel:
             own = np.array([[widths[group] for group in family.groups]], dtype=np.int64)
             result += float(self.predict(index, own)[0]) * len(family.calls)
         return result
+
+    def overhead(self, dense: Sequence[int], measured: float) -> float:
+        """What a call of the model costs beyond its kernels, however wide they are.
+
+        In seconds, that is at most what calling the kernels takes. The rest of the difference grows
+        with them: caches are cold in a model, and warm where a kernel is measured by itself. The
+        ratio of measured to predicted cost accounts for that, and for a disturbed measurement.
+
+        Args:
+            dense: dense width of every group.
+            measured: cost of the dense model.
+        """
+        kernels = self.total(dense)
+        most = _MOST_OVERHEAD * kernels
+        if self.unit == SECONDS:
+            calls = sum(len(family.calls) for family in self.families)
+            most = min(most, _CALL_SECONDS * calls)
+        return min(max(0.0, measured - kernels), most)
 
     def unsure(self, widths: Sequence[int]) -> list[Kernel]:
         """Kernels of the model at some widths that , not predicted."""
