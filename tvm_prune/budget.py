@@ -148,7 +148,7 @@ class Budget:
     def __str__(self) -> str:
         if self.ratio is not None:
             return f"{self.ratio:g}x"
-        if self.unit in _CLOCK_COUNTS:
+        if self.unit in _CLOCK_COUNTS.values():
             return f"{self.amount:,.0f} {self.unit}"
         kind = QUANTITIES[self.quantity]
         amount = (self.amount or 0.0) / kind.units[kind.shown.strip()]
