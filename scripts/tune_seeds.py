@@ -1,7 +1,7 @@
 """Make the seed traces that come with the package, for one class of processors.
 
     python scripts/tune_seeds.py --work seeds-work
-    python scripts/tune_seeds.py --work seeds-work --board aarch64-qemu
+    python scripts/tune_seeds.py --work seeds-work --board aarch64-qemu --clock estimated-cycles
 
 Typical layers are tuned on a board of the class, the best schedules of each are measured again in
 turns, and the fastest are kept. Then narrower layers are scheduled with what was kept, all variants
@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import relax
 
-from tvm_prune.board import Board, load_board
+from tvm_prune.board import Board
+from tvm_prune.board_choice import chosen_board
 from tvm_prune.errors import TuningError
 from tvm_prune.latency import friendly_widths
 from tvm_prune.machine import core_count
@@ -165,12 +166,13 @@ def main() -> None:
     """Tune, measure again, train, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--board", default="host", help="of the class; this machine by default")
+    parser.add_argument("--clock", help="what to measure in, where the board has several clocks")
     parser.add_argument("--processor", choices=list(PROCESSORS), help="default: the board's class")
     parser.add_argument("--trials", type=int, default=64, help="per layer")
     parser.add_argument("--work", type=Path, required=True, help="keeps what was tuned so far")
     parser.add_argument("--output", type=Path, default=SEEDS)
     options = parser.parse_args()
-    board = _board(options.board, options.processor)
+    board = _board(chosen_board(options.board, options.clock), options.processor)
     layers = SMALL_LAYERS if board.is_microcontroller else LAYERS
     if board.is_slow:
         layers = [layer for layer in layers if layer.macs <= _MOST_MACS]
@@ -187,14 +189,15 @@ def main() -> None:
     print(f"{len(seeds)} traces of {len(workloads)} layers written to {path}")
 
 
-def _board(name: str, processor: str | None) -> Board:
+def _board(board: Board, processor: str | None) -> Board:
     """The board, compiled for as if it were of a less capable class where that is wanted."""
-    board = load_board(name)
     if processor in GENERIC_CPU:
         board = replace(board, target={**board.target, "mcpu": GENERIC_CPU[processor]})
     own = processor_of(board.tvm_target())
     if own is None or processor not in (None, own):
-        raise SystemExit(f"the processor of {name} is {own}; classes: {', '.join(PROCESSORS)}")
+        raise SystemExit(
+            f"the processor of {board.name} is {own}; classes: {', '.join(PROCESSORS)}"
+        )
     return board
 
 
