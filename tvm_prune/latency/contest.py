@@ -16,6 +16,7 @@ from typing import Any
 
 from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.latency.records import RecordKey, Records
+from tvm_prune.latency.steady import Outcome
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
 from tvm_prune.tuning import ScheduleSource, Workload
 
@@ -28,7 +29,6 @@ BATCH = 16
 """Kernels that are built and run together."""
 
 Entry = tuple[ScheduleSource, Workload]
-Outcome = Measurement | Failure
 Run = Callable[[Sequence[Artifact]], Sequence[Outcome]]
 
 _Finals = Mapping[RecordKey, Any]

@@ -140,7 +140,7 @@ class LatencyModel:
         return min(max(0.0, measured - kernels), most)
 
     def unsure(self, widths: Sequence[int]) -> list[Kernel]:
-        """Kernels of the model at some widths that , not predicted."""
+        """Kernels of the model at some widths that have to be measured, not predicted."""
         return [kernel for kernel in kernels_at(self.families, widths) if not self.may_tell(kernel)]
 
     def may_tell(self, kernel: Kernel) -> bool:

@@ -89,6 +89,8 @@ class ScheduleSource:
         Raises:
             TuningError: if there is no valid schedule at all.
         """
+        if self.trace is None:
+            return [default_schedule(workload, target)]
         ranker = self.library.ranker
         context = tune_context(workload.mod, target, threads=core_count())
         own = self._own(workload, target, context)
@@ -104,7 +106,7 @@ class ScheduleSource:
 
         There, a schedule that keeps all inner tile sizes is enough.
         """
-        if self.trace is None or not self.is_own:
+        if not self.is_own:
             return []
         ranker = self.library.ranker
         found = variants(self.trace, workload, target, context)
