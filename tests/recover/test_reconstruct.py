@@ -109,6 +109,14 @@ NETWORKS: dict[str, tuple[str, Mapping[str, Array]]] = {
         f"{MIX} t = Transpose <perm=[0,2,3,1]> (r) m = MatMul(t, second) y = Add(bias, m)",
         {"second": MATRIX.T.copy(), "bias": vector(5)},
     ),
+    "convolution along one axis": (
+        f"{MIX} s = Reshape(r, row) y = Conv <pads=[2,1], strides=[2]> (s, second)",
+        {"second": weight(4, WIDTH, 3, seed=2), "row": np.array([1, WIDTH, 64])},
+    ),
+    "convolution along three axes": (
+        f"{MIX} s = Reshape(r, block) y = Conv <pads=[0,1,1,1,0,1], dilations=[1,1,2]> (s, second)",
+        {"second": weight(4, WIDTH, 2, 2, 3, seed=2), "block": np.array([1, WIDTH, 2, 4, 8])},
+    ),
     "flattened image": (
         f"{MIX} f = Flatten(r) y = Gemm <transB=1> (f, second)",
         {"second": weight(5, WIDTH * 64, seed=2)},

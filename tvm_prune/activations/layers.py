@@ -14,7 +14,7 @@ DENSE = frozenset({"Gemm", "MatMul"})
 
 @dataclass(frozen=True)
 class Layer:
-    """A two-dimensional convolution or a dense layer.
+    """A convolution or a dense layer.
 
     Attributes:
         node: the ONNX node.
@@ -50,7 +50,7 @@ class Layer:
 
 
 def find_layers(model: onnx.ModelProto) -> list[Layer]:
-    """Two-dimensional convolutions, grouped ones too, and dense layers, in program order.
+    """Convolutions, grouped ones too, and dense layers, in program order.
 
     A weight that several layers share is left out: what suits one of them need not suit the others.
     """
@@ -122,4 +122,4 @@ def _supported(node: onnx.NodeProto, attributes: Mapping[str, Any], shape: tuple
     if node.op_type in DENSE:
         plain = attributes.get("alpha", 1.0) == 1.0 and attributes.get("beta", 1.0) == 1.0
         return bool(plain and not attributes.get("transA", 0) and len(shape) == 2)
-    return len(shape) == 4 and attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
+    return len(shape) > 2 and attributes.get("auto_pad", b"NOTSET") == b"NOTSET"

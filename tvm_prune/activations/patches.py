@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tvm_prune.activations.layers import Layer
 from tvm_prune.model import Array
 
-Cells: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-"""Sample, row and column of output positions, each of shape (cells,)."""
+Cells: TypeAlias = tuple[NDArray[np.int64], ...]
+"""Sample and position in the image, an axis each, of output positions: arrays of shape (cells,)."""
 
 
 def choose_cells(layer: Layer, output: Array, most: int, generator: np.random.Generator) -> Cells:
@@ -24,11 +24,12 @@ def choose_cells(layer: Layer, output: Array, most: int, generator: np.random.Ge
         most: positions of one sample, at most.
         generator: chooses them.
     """
-    height, width = output.shape[2:] if layer.is_convolution else (math.prod(output.shape[1:-1]), 1)
-    count = max(1, min(height * width, most))
-    chosen = [np.sort(generator.permutation(height * width)[:count]) for _ in output]
-    cells = np.concatenate(chosen)
-    return np.repeat(np.arange(len(output)), count), cells // width, cells % width
+    extents = output.shape[2:] if layer.is_convolution else (math.prod(output.shape[1:-1]),)
+    positions = math.prod(extents)
+    count = max(1, min(positions, most))
+    chosen = [np.sort(generator.permutation(positions)[:count]) for _ in output]
+    cells = np.unravel_index(np.concatenate(chosen), extents)
+    return (np.repeat(np.arange(len(output)), count), *cells)
 
 
 def inputs_at(layer: Layer, data: Array, kernel: tuple[int, ...], cells: Cells) -> Array:
@@ -36,31 +37,39 @@ def inputs_at(layer: Layer, data: Array, kernel: tuple[int, ...], cells: Cells) 
 
     Args:
         layer: a convolution or dense layer.
-        data: its input, (n, channels, height, width) or (n, ..., features).
+        data: its input, (n, channels, *image) or (n, ..., features).
         kernel: shape of its weight.
         cells: output positions.
 
     Returns:
         (cells, channels * kernel window), the layer's groups one after the other.
     """
-    sample, row, column = cells
+    sample, *position = cells
     if not layer.is_convolution:
-        return np.asarray(_rows(data)[sample, row])
-    top, left, bottom, right = layer.attributes.get("pads", [0, 0, 0, 0])
-    strides = layer.attributes.get("strides", [1, 1])
-    dilations = layer.attributes.get("dilations", [1, 1])
-    padded = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    spans = [(size - 1) * step + 1 for size, step in zip(kernel[2:], dilations, strict=True)]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(2, 3))
-    chosen = windows[sample, :, row * strides[0], column * strides[1]]
-    chosen = chosen[:, :, :: dilations[0], :: dilations[1]]
-    return chosen.reshape(len(sample), -1)
+        return np.asarray(_rows(data)[cells])
+    window = kernel[2:]
+    axes = len(window)
+    pads = layer.attributes.get("pads", [0] * (2 * axes))
+    strides = layer.attributes.get("strides", [1] * axes)
+    dilations = layer.attributes.get("dilations", [1] * axes)
+    around = zip(pads[:axes], pads[axes:], strict=True)
+    padded = np.pad(data, ((0, 0), (0, 0), *around))
+    spans = [(size - 1) * step + 1 for size, step in zip(window, dilations, strict=True)]
+    image = tuple(range(2, padded.ndim))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=image)
+    corners = [index * stride for index, stride in zip(position, strides, strict=True)]
+    of_cells: tuple[Any, ...] = (sample, slice(None), *corners)
+    of_window: tuple[Any, ...] = (..., *(slice(None, None, step) for step in dilations))
+    return np.asarray(windows[of_cells][of_window].reshape(len(sample), -1))
 
 
 def outputs_at(layer: Layer, output: Array, cells: Cells) -> Array:
     """Outputs of a layer, or of what follows it, at some positions: (cells, channels)."""
-    sample, row, column = cells
-    return output[sample, :, row, column] if layer.is_convolution else _rows(output)[sample, row]
+    sample, *position = cells
+    if not layer.is_convolution:
+        return np.asarray(_rows(output)[cells])
+    of_cells: tuple[Any, ...] = (sample, slice(None), *position)
+    return np.asarray(output[of_cells])
 
 
 def _rows(data: Array) -> Array:

@@ -84,8 +84,19 @@ class Moments:
         constant = self.rows * (bias**2).sum()
         return float(self.rr + explained + of_bias + constant) / max(1, self.rows)
 
-    def corrections(self, *, has_bias: bool, strengths: tuple[float, ...]) -> Iterator[Correction]:
-        """No correction, that of the bias alone, and ridge regressions of several strengths."""
+    def corrections(
+        self, weight: Matrix, *, has_bias: bool, strengths: tuple[float, ...]
+    ) -> Iterator[Correction]:
+        """No correction, that of the bias, of every output's scale, and ridge regressions.
+
+        Bias and scale are what a batch norm's mean and variance, estimated anew, would correct;
+        they are few numbers, so few samples are enough to find them.
+
+        Args:
+            weight: that of the layer as it is, shape (groups, inputs, outputs).
+            has_bias: whether the layer adds anything that can be corrected.
+            strengths: of the ridge regressions.
+        """
         nothing = Correction(np.zeros_like(self.xr), np.zeros_like(self.r))
         yield nothing
         if self.rows == 0:
@@ -98,12 +109,23 @@ class Moments:
             return
         gram = self.xx / self.rows - mean_x[:, :, None] * mean_x[:, None, :]
         moment = self.xr / self.rows - mean_x[:, :, None] * mean_r[:, None, :]
+        rescaled = weight * _slopes(gram, moment, weight)[:, None, :]
+        yield Correction(rescaled, mean_r - np.einsum("gio,gi->go", rescaled, mean_x))
         for strength in strengths:
             try:
                 weight = _ridge(gram, moment, strength)
             except np.linalg.LinAlgError:
                 continue  # too few rows for so weak a penalty
             yield Correction(weight, mean_r - np.einsum("gio,gi->go", weight, mean_x))
+
+
+def _slopes(gram: Matrix, moment: Matrix, weight: Matrix) -> Matrix:
+    """What share of itself every output lacks, by least squares: (groups, outputs)."""
+    variance = ((gram @ weight) * weight).sum(axis=1)
+    covariance = (moment * weight).sum(axis=1)
+    slopes: Matrix = np.zeros_like(variance)
+    np.divide(covariance, variance, out=slopes, where=variance > 0)
+    return slopes
 
 
 def _ridge(gram: Matrix, moment: Matrix, strength: float) -> Matrix:
@@ -117,10 +139,15 @@ def _ridge(gram: Matrix, moment: Matrix, strength: float) -> Matrix:
 
 
 def best_correction(
-    fit: Moments, held_out: Moments, *, has_bias: bool, strengths: tuple[float, ...] = STRENGTHS
+    fit: Moments,
+    held_out: Moments,
+    weight: Matrix,
+    *,
+    has_bias: bool,
+    strengths: tuple[float, ...] = STRENGTHS,
 ) -> Correction:
     """The correction with the least error on held-out rows, none at all being one of them."""
     for moments in (fit, held_out):
         moments.finish()
-    choices = fit.corrections(has_bias=has_bias, strengths=strengths)
+    choices = fit.corrections(weight, has_bias=has_bias, strengths=strengths)
     return min(choices, key=held_out.error)

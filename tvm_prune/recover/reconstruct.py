@@ -139,7 +139,10 @@ class Recovery:
         fitted = inputs if inputs <= MOST_INPUTS else 0
         fit, held_out = (Moments(groups, fitted, outputs) for _ in range(2))
         self._accumulate(layer, blocks, fit, held_out)
-        self._apply(layer, blocks, best_correction(fit, held_out, has_bias=layer.bias is not None))
+        has_bias = layer.bias is not None
+        self._apply(
+            layer, blocks, best_correction(fit, held_out, blocks.matrices, has_bias=has_bias)
+        )
 
     def _blocks(self, layer: Layer) -> Blocks:
         graph, weight = self.pruned.graph, self.values[layer.weight]
