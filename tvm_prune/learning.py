@@ -110,14 +110,15 @@ class Learning:
         self.fitter.tell(model.error)
 
     def _planned(self, model: LatencyModel) -> list[Kernel]:
-        """Kernels of the plan that would be chosen for a latency, another one each time."""
-        dense = self.compilation.dense
+        """Kernels of a plan that may be best for some latency, another one each time."""
+        model, dense = model.hopeful(), self.compilation.dense
         problem = Problem(
             model,
             dense,
             candidate_widths(model, dense, self.compilation.limits),
             self.compilation.scores,
             overhead=0.0,
+            curves=self.compilation.shares,
         )
         try:
             solution = solve(problem, next(self._ratios) * problem.predicted(dense))

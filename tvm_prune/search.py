@@ -222,7 +222,7 @@ class Search:
     def predicted_widths(
         self, bounds: Mapping[str, float], removals: Sequence[Removal] = (), most_removed: int = 0
     ) -> Widths:
-        """The widths that are predicted to meet bounds; nothing is built or measured.
+        """The widths that are predicted to meet bounds; no plan is built or measured.
 
         Args:
             bounds: amounts by quantity.
@@ -233,9 +233,10 @@ class Search:
             BudgetError: if there are none.
         """
         dense = self.models.dense_cost().median
-        problem = self._refine([], self._ceilings(bounds)).with_removals(removals, most_removed)
-        scale = dense / problem.predicted(self.compilation.dense)
-        return solve(problem, min(bounds.get("latency", dense), dense) / scale).widths
+        problem = self._refine(self.models.references, self._ceilings(bounds))
+        correction = self.models.correction(problem.predicted)
+        most = correction.predicted_for(min(bounds.get("latency", dense), dense))
+        return solve(problem.with_removals(removals, most_removed), most).widths
 
     def _ceilings(self, bounds: Mapping[str, float]) -> tuple[Ceiling, ...]:
         counted = tuple(Ceiling(n, c, bounds[n]) for n, c in self.counts.items() if n in bounds)
@@ -257,9 +258,9 @@ class Search:
                 step.update(next(count), f"widths {list(widths)}")
                 return self.models.cost(widths)
 
-            dense = self.models.dense_cost().median
-            scale = dense / refine([]).predicted(self.compilation.dense)
-            return Replanner(refine, attempt, latency, scale, bound).run()
+            correction = self.models.correction(refine(self.models.references).predicted)
+            predicted = correction.predicted_for(latency)
+            return Replanner(refine, attempt, latency, latency / predicted, bound).run()
 
     def _measure_kernels(self, choices: Sequence[Widths]) -> bool:
         """Measure kernels at some widths; tells whether anything new was learned."""

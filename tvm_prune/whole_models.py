@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tvm_prune.compilation import Compilation, example_inputs
-from tvm_prune.latency import Contest, Family, RecordKey, Widths
+from tvm_prune.latency import Contest, Correction, Family, RecordKey, Widths, narrow_widths
 from tvm_prune.measure import FirmwareMeasurer
 from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model
 from tvm_prune.session import Session
+from tvm_prune.units import SECONDS
 
 _LOOKS = 4
 _NOISY = 0.08
@@ -92,12 +93,31 @@ class WholeModels:
         dense = self.compilation.dense
         return self._recorded(dense) or self._record(dense, self.measure([self.build(dense)])[0])
 
+    @property
+    def references(self) -> list[Widths]:
+        """Models that are measured before any plan: the dense one, in seconds a narrow one too."""
+        if self.session.measurer.unit != SECONDS:
+            return [self.compilation.dense]
+        return [self.compilation.dense, narrow_widths(self.compilation.limits)]
+
+    def correction(self, predicted: Callable[[Widths], float]) -> Correction:
+        """What to expect of models for which costs are predicted.
+
+        Args:
+            predicted: cost that is predicted at some widths.
+        """
+        return Correction.through(
+            [(predicted(widths), self.cost(widths).median) for widths in self.references]
+        )
+
     def cost(self, widths: Widths) -> Measurement:
         """Cost of the model at some widths, from an earlier run where there is one.
 
         The dense model is measured in turns with it, and a drift since it was first measured is
         taken out: costs are comparable over the whole run and over runs.
         """
+        if widths == self.compilation.dense:
+            return self.dense_cost()
         if known := self._recorded(widths):
             return known
         now, pruned = self.measure([self.build(self.compilation.dense), self.build(widths)])

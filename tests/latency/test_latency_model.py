@@ -106,6 +106,18 @@ def test_what_was_measured_is_told_exactly(samples: list[Sample], model: Latency
     np.testing.assert_array_equal(predictions(model, samples), costs)
 
 
+def test_hope_makes_what_is_unknown_cheaper_and_leaves_what_was_measured(
+    found: Kernels, samples: list[Sample], model: LatencyModel
+) -> None:
+    hopeful, others = model.hopeful(), unseen(found, samples)
+    np.testing.assert_array_equal(predictions(hopeful, samples), predictions(model, samples))
+    share = predictions(hopeful, others) / predictions(model, others)
+    assert share.max() < 1
+    lowest = [model.interval(s.family, np.array([s.widths], dtype=np.int64))[0, 0] for s in others]
+    assert (predictions(hopeful, others) >= np.array(lowest)).all()
+    assert hopeful.total(found.compilation.dense) == model.total(found.compilation.dense)
+
+
 def test_the_total_is_the_sum_of_all_calls(found: Kernels, model: LatencyModel) -> None:
     for widths in [found.compilation.dense, *islice(sample_widths(found.compilation.limits, 5), 3)]:
         total = sum(

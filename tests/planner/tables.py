@@ -33,6 +33,11 @@ class TableModel:
 
     families: Sequence[TableFamily]
     unit: str = "seconds"
+    hoped: Sequence[TableFamily] | None = None
+    """Costs that kernels may turn out to have; the same by default."""
+
+    def hopeful(self) -> TableModel:
+        return TableModel(self.hoped or self.families, self.unit)
 
     def predict(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
         table = self.families[family].table

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 from tables import TableFamily, TableModel
 
 from tvm_prune.channels import smallest_width
-from tvm_prune.latency import LatencyModel
+from tvm_prune.latency import LatencyModel, friendly_widths
 from tvm_prune.planner import candidate_widths
 from tvm_prune.planner.widths import MOST_CANDIDATES
 
 
-def candidates(families: list[TableFamily], dense: tuple[int, ...]) -> list[list[int]]:
+def candidates(
+    families: list[TableFamily], dense: tuple[int, ...], unit: str = "instructions"
+) -> list[list[int]]:
     limits = tuple((smallest_width(width), width) for width in dense)
-    return candidate_widths(cast("LatencyModel", TableModel(families)), dense, limits)
+    return candidate_widths(cast("LatencyModel", TableModel(families, unit)), dense, limits)
 
 
 def cost(family: TableFamily, dense: tuple[int, ...], group: int, width: int) -> float:
@@ -41,12 +43,12 @@ def models(draw: st.DrawFn) -> tuple[list[TableFamily], tuple[int, ...]]:
     return families, dense
 
 
-@given(models())
+@given(models(), st.sampled_from(["seconds", "instructions"]))
 def test_candidates_ascend_to_the_dense_width(
-    model: tuple[list[TableFamily], tuple[int, ...]],
+    model: tuple[list[TableFamily], tuple[int, ...]], unit: str
 ) -> None:
     families, dense = model
-    for widths, most in zip(candidates(families, dense), dense, strict=True):
+    for widths, most in zip(candidates(families, dense, unit), dense, strict=True):
         assert widths == sorted(set(widths))
         assert widths[-1] == most
         assert widths[0] >= smallest_width(most)
@@ -67,6 +69,30 @@ def test_every_candidate_is_cheaper_than_all_wider_widths(
         for width in widths[:-1]:
             wider = [costs[other] for other in range(width + 1, dense[group] + 1)]
             assert costs[width] < min(wider)
+
+
+@given(models())
+def test_where_costs_are_noisy_widths_that_schedules_like_compete_among_themselves_too(
+    model: tuple[list[TableFamily], tuple[int, ...]],
+) -> None:
+    families, dense = model
+    for group, widths in enumerate(candidates(families, dense, "seconds")):
+        friendly = friendly_widths(smallest_width(dense[group]), dense[group])
+        own = [family for family in families if group in family.groups]
+        costs = {
+            width: sum(cost(family, dense, group, width) for family in own)
+            for width in range(1, dense[group] + 1)
+        }
+        for width in widths[:-1]:
+            competitors = friendly if width in friendly else list(costs)
+            assert costs[width] < min(costs[other] for other in competitors if other > width)
+
+
+def test_one_width_that_seems_cheap_does_not_rule_out_those_that_schedules_like() -> None:
+    family = sawtooth(64, 1)
+    family.table[61] = 1.0
+    assert candidates([family], (64,)) == [[61, 62, 63, 64]]
+    assert candidates([family], (64,), "seconds") == [[8, 16, 24, 32, 40, 48, 56, 61, 62, 63, 64]]
 
 
 def sawtooth(dense: int, period: int) -> TableFamily:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import TableFamily, problem_of
+from tables import TableFamily, TableModel, problem_of
 
 from tvm_prune.errors import BudgetError
 from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
-from tvm_prune.planner import ROUNDS, Attempt, Problem, Replanner
+from tvm_prune.planner import ROUNDS, Attempt, Problem, Replanner, solve
 
 DENSE = (9, 12, 7)
 Truth = Callable[[Widths], float]
@@ -158,6 +158,31 @@ def test_a_plan_whose_kernels_turn_out_slow_is_given_up_before_it_is_built() -> 
     best, _ = Replanner(refine, measure, budget, 1.0).run()
     assert (8, 12, 7) not in built
     assert best.measured.median <= budget
+
+
+def test_a_plan_whose_kernels_may_be_faster_than_predicted_is_looked_at() -> None:
+    """One width is predicted to be slow; nobody would choose it, and so learn that it is not."""
+    true = chain()
+    budget = true.predicted((9, 11, 7)) + 0.5
+    first, second, *others = true.model.families
+    table = second.table.copy()  # type: ignore[attr-defined]
+    table[:, 11] = 2 * budget
+    families = [first, replace(second, table=table), *others]
+    doubtful = replace(true, model=TableModel(families, hoped=true.model.families))  # type: ignore[arg-type]
+    assert solve(true, budget).importance > solve(doubtful, budget).importance
+    known: list[Problem] = [doubtful]
+
+    def refine(choices: list[Widths]) -> Problem:
+        if any(widths[1] == 11 for widths in choices):
+            known.append(true)
+        return known[-1]
+
+    def measure(widths: Widths) -> Measurement:
+        return Measurement((true.predicted(widths),), "simulated")
+
+    best, attempts = Replanner(refine, measure, budget, 1.0).run()
+    assert best.solution.importance == solve(true, budget).importance
+    assert len(attempts) == 1
 
 
 def test_a_budget_below_everything_names_the_fastest_plan_in_the_boards_unit() -> None:

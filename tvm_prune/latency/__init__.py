@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm_prune.latency.active import MOST_MEASUREMENTS, ActiveSampler, Effort
 from tvm_prune.latency.collect import Collector
 from tvm_prune.latency.contest import Contest
+from tvm_prune.latency.correction import Correction, narrow_widths
 from tvm_prune.latency.families import Family, find_families
 from tvm_prune.latency.fitter import LatencyFitter
 from tvm_prune.latency.model import LatencyModel, ModelError, known
@@ -19,6 +20,7 @@ __all__ = [
     "ActiveSampler",
     "Collector",
     "Contest",
+    "Correction",
     "Effort",
     "Family",
     "Kernel",
@@ -36,6 +38,7 @@ __all__ = [
     "known",
     "load_model",
     "names_of",
+    "narrow_widths",
     "open_records",
     "sample_widths",
     "save_model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ _MOST_OVERHEAD = 0.1
 
 _CALL_SECONDS = 2e-6
 """What it takes TVM's virtual machine to call a kernel, at most."""
+
+_HOPE = 0.5
+"""Share of its interval's half-width by which a kernel is hoped to be cheaper than predicted."""
 
 FEWEST = 3
 """Measured kernels below which the model has no right to predict others of the family."""
@@ -71,6 +74,7 @@ class LatencyModel:
         unit: unit of all costs.
         error: accuracy at widths held out from the fit.
         intervals: how far costs may be from predictions.
+        hope: share of an interval's half-width by which unmeasured kernels are predicted cheaper.
     """
 
     families: Sequence[Family]
@@ -80,6 +84,17 @@ class LatencyModel:
     unit: str
     error: ModelError
     intervals: Intervals
+    hope: float = 0.0
+
+    def hopeful(self) -> LatencyModel:
+        """The same model, which takes kernels that were not measured to be as cheap as may be.
+
+        A search that goes by predictions alone never learns that it overrated a kernel: it does not
+        choose it. One that hopes chooses such kernels, has them measured, and knows (optimism in
+        the face of uncertainty; Auer et al., "Finite-time Analysis of the Multiarmed Bandit
+        Problem", 2002).
+        """
+        return replace(self, hope=_HOPE)
 
     def predict(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
         """Cost of one call of a family: (n, groups of the family) -> (n,).
@@ -91,6 +106,9 @@ class LatencyModel:
         if there.any():
             dense = self.dense_costs[family]
             cost[there] = predict_unseen(self.booster, own, widths[there], dense)
+            if self.hope:
+                half = self.intervals.half_width(family, widths[there].astype(np.float64))
+                cost[there] *= np.exp(-self.hope * np.minimum(half, WIDEST))
         for row, key in enumerate(map(tuple, widths.tolist())):
             cost[row] = self.measured.get((family, key), cost[row])
         return cost

@@ -13,6 +13,8 @@ from tvm_prune.planner.solve import Problem, Solution, solve
 
 ROUNDS = 8
 REFINEMENTS = 4
+HOPES = 3
+"""Plans that may be better than they look whose kernels are measured before one is chosen."""
 CLOSE_ENOUGH = 0.97
 """Share of the budget that a plan should use before the search stops looking for a better one."""
 SAME_SCALE = 1.03
@@ -43,7 +45,7 @@ class Replanner:
             the latency model again and returns the problem with it.
         measure: builds the model at the given widths and measures it whole.
         budget: bound on the measured cost.
-        scale: measured over predicted cost of the dense model.
+        scale: expected over predicted cost of models that meet the budget.
         bound: what the bound is called in an error.
     """
 
@@ -97,6 +99,7 @@ class Replanner:
         self, problem: Problem, budget: float, failed: set[Widths]
     ) -> tuple[Problem, Solution]:
         """Solve, measure the kernels of the solution, and solve again until it stays."""
+        problem = self._explored(problem, budget, failed)
         solution = solve(problem, budget, failed)
         for _ in range(REFINEMENTS):
             problem = self.refine([solution.widths])
@@ -105,6 +108,16 @@ class Replanner:
                 return problem, again
             solution = again
         return self.refine([solution.widths]), solution
+
+    def _explored(self, problem: Problem, budget: float, failed: set[Widths]) -> Problem:
+        """The problem once the kernels of promising plans were measured."""
+        for _ in range(HOPES):
+            hoped = solve(problem.hopeful(), budget, failed)
+            refined = self.refine([hoped.widths])
+            if refined.model is problem.model:
+                break
+            problem = refined
+        return problem
 
     def _best(self, attempts: list[Attempt]) -> Attempt | None:
         within = [a for a in attempts if a.measured.median <= self.budget]

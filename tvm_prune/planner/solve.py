@@ -90,6 +90,10 @@ class Problem:
             self, candidates=candidates, curves=curves, removals=tuple(removals), most_removed=most
         )
 
+    def hopeful(self) -> Problem:
+        """The same problem with kernels that were not measured as cheap as they may be."""
+        return replace(self, model=self.model.hopeful())
+
     def shares(self, group: int) -> NDArray[np.float64]:
         """Share of a group that is kept at every width, shape (width + 1,)."""
         return self.curves[group] if self.curves else kept_shares(self.scores[group])

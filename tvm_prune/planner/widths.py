@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from tvm_prune.channels import Limits
-from tvm_prune.latency import LatencyModel, Widths
+from tvm_prune.latency import LatencyModel, Widths, friendly_widths
+from tvm_prune.units import EXACT
 
 MOST_CANDIDATES = 14
 
@@ -18,7 +20,9 @@ def candidate_widths(
     """Widths worth choosing, for every group, ascending; the highest allowed is always one.
 
     A width is worth choosing if every wider one is predicted to cost more while the other groups
-    are dense: anything else keeps fewer channels and is no faster.
+    are dense: anything else keeps fewer channels and is no faster. Where costs are noisy, half of
+    the choices are widths that schedules like: of the others the model knows less, and those that
+    look best among many are often those it errs most about.
 
     Args:
         model: predicts costs.
@@ -42,18 +46,25 @@ def _candidates(
         own = np.tile([dense[other] for other in family.groups], (len(widths), 1))
         own[:, family.groups.index(group)] = widths
         costs += model.predict(index, own) * len(family.calls)
-    cheapest_above = np.minimum.accumulate(costs[::-1])[::-1]
-    good = [
-        int(width)
-        for position, width in enumerate(widths[:-1])
-        if costs[position] < cheapest_above[position + 1]
-    ]
     cost = dict(zip(widths.tolist(), costs.tolist(), strict=True))
     most = (MOST_CANDIDATES - 1) // 2 if spread else MOST_CANDIDATES - 1
-    chosen = {*_thin_out(good, cost, most), highest}
+    reliable = [] if model.unit in EXACT else _worthwhile(friendly_widths(*limit), cost)
+    chosen = {*_thin_out(reliable, cost, (most + 1) // 2), highest}
+    chosen |= set(_thin_out(_worthwhile(sorted(cost), cost), cost, most - len(chosen) + 1))
     if spread:
         chosen |= _spread_out(cost, MOST_CANDIDATES - 1 - most)
     return sorted(chosen)
+
+
+def _worthwhile(widths: Sequence[int], cost: dict[int, float]) -> list[int]:
+    """Those below the widest, ascending, that cost less than every wider one."""
+    found: list[int] = []
+    cheapest_above = math.inf
+    for width in reversed(widths):
+        if cost[width] < cheapest_above and width != widths[-1]:
+            found.append(width)
+        cheapest_above = min(cheapest_above, cost[width])
+    return found[::-1]
 
 
 def _spread_out(cost: dict[int, float], count: int) -> set[int]:
