@@ -25,7 +25,7 @@ from rich.table import Table
 
 import tvm_prune.torch
 from benchmarks.accuracy_networks import ARCHITECTURES, Batches, Data, share_correct, trained
-from benchmarks.accuracy_sides import RIVAL, Pruned, Subject, sides
+from benchmarks.accuracy_sides import RIVAL, Pruned, Shapes, Subject, sides
 from benchmarks.results_file import stored_rows, write_results
 from tvm_prune import Settings
 from tvm_prune.console import ConsoleProgress
@@ -122,17 +122,19 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="another file to write")
     options = parser.parse_args()
     rows = stored_rows("accuracy", options.results)
+    ratios: dict[str, dict[Shapes, float]] = {name: {} for name in options.architectures}
     for seed in range(options.seeds):
         for name in options.architectures:
-            for row in _new_rows(name, seed, rows, options):
+            for row in _new_rows(name, seed, rows, ratios[name], options):
                 rows.append(row)
                 write_results("accuracy", figures_of(rows), rows, options.results)
     _show(rows)
 
 
 def _new_rows(
-    name: str, seed: int, known: Sequence[dict[str, Any]], options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
+    name: str, seed: int, known: Sequence[dict[str, Any]], ratios: dict[Shapes, float],
+    options: argparse.Namespace,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The rows of one network that are not known yet."""
     conditions = {
         "architecture": name, "seed": seed, "board": options.board, "trials": options.trials,
@@ -156,7 +158,7 @@ def _new_rows(
         model, options.board, calibration=data.calibration, settings=settings,
         progress=ConsoleProgress(),
     ) as run:  # fmt: skip
-        subject = Subject(network, data, run, seed)
+        subject = Subject(network, data, run, seed, ratios)
         for ratio, chosen in missing.items():
             for row in rows_of(subject, ratio, options.finetune_epochs, chosen):
                 yield {**conditions, "ratio": ratio, "dense_accuracy": dense, **row}

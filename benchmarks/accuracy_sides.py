@@ -12,22 +12,21 @@ import torch
 
 import tvm_prune.torch
 from benchmarks.accuracy_networks import Data
+from benchmarks.equal_latency import widest_within
 from tvm_prune.budget import Budgets
 from tvm_prune.deployment import recovered
-from tvm_prune.errors import BudgetError
 from tvm_prune.frontend import load
+from tvm_prune.latency import Widths
 from tvm_prune.plan import PruningPlan
+from tvm_prune.transform import prune_parameters
 from tvm_prune.workflow import Run
 
 CRITERIA = ("magnitude", "bn_scale", "taylor", "fpgm")
 RIVAL = "torch_pruning"
 ROUND_TO = 8
-MOST_TRIES = 6
-CLOSE_ENOUGH = 0.97
-AIM = 0.985
-"""Share of the bound to try for."""
-_MARGIN = 0.1
-"""Share of what is left between two tries that the next one stays away from either."""
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+"""Of a module's parameters, by name."""
 
 Pruned = tuple[Any, float]
 """A pruned module, and its measured latency over that of the dense network."""
@@ -42,12 +41,15 @@ class Subject:
         data: what it was trained on, and what it is judged by.
         run: tuned and fitted.
         seed: seed of everything random.
+        ratios: what was measured already, by the shapes of a module's parameters: modules that
+            differ in their weights alone are as fast as each other.
     """
 
     network: Any
     data: Data
     run: Run
     seed: int
+    ratios: dict[Shapes, float]
 
     @property
     def example(self) -> Any:
@@ -56,6 +58,12 @@ class Subject:
 
     def ratio(self, module: Any) -> float:
         """Measured latency of a pruned module over that of the dense network, in turns."""
+        shapes = tuple((name, tuple(value.shape)) for name, value in module.state_dict().items())
+        if shapes not in self.ratios:
+            self.ratios[shapes] = self._measured_ratio(module)
+        return self.ratios[shapes]
+
+    def _measured_ratio(self, module: Any) -> float:
         search = self.run.search
         path = search.folder / "subject.so"
         model = load(module, example=(self.example,))
@@ -85,30 +93,35 @@ def ours(subject: Subject, ratio: float, *, recover: bool = True) -> Pruned:
 
 def uniform(subject: Subject, ratio: float) -> Pruned:
     """Every group keeps the same share of its units, recovered."""
-    search = subject.run.search
-
-    def at(share: float) -> Any:
-        widths = tuple(max(1, round(width * share)) for width in search.compilation.dense)
-        return subject.module(*_recovered(subject, widths))
-
-    return fastest_above(subject, ratio, at)
+    dense = subject.run.search.compilation.dense
+    return _recovered(
+        subject, ratio, lambda share: tuple(max(1, round(width * share)) for width in dense)
+    )
 
 
 def by_macs(subject: Subject, ratio: float) -> Pruned:
     """A budget of multiply-accumulates in place of latency, recovered."""
     search = subject.run.search
+    dense = search.counts["macs"].at(search.compilation.dense)
+    return _recovered(
+        subject,
+        ratio,
+        lambda share: search.predicted_widths({"macs": share * dense, "latency": np.inf}),
+    )
 
-    def at(share: float) -> Any:
-        dense = search.counts["macs"].at(search.compilation.dense)
-        widths = search.predicted_widths({"macs": share * dense, "latency": np.inf})
-        return subject.module(*_recovered(subject, widths))
 
-    return fastest_above(subject, ratio, at)
+def _recovered(subject: Subject, ratio: float, at: Callable[[float], Widths]) -> Pruned:
+    """The widest of a family of widths, recovered as ours is."""
+    search = subject.run.search
 
+    def measured(widths: Widths) -> float:
+        plan = search.compilation.plan(widths)
+        values = prune_parameters(search.compilation.model.parameters, plan)
+        return subject.ratio(subject.module(plan, values))
 
-def _recovered(subject: Subject, widths: tuple[int, ...]) -> tuple[PruningPlan, Any]:
-    plan, model = recovered(subject.run.search, widths, subject.data.calibration)
-    return plan, model.parameters
+    widths, latency = widest_within(ratio, at, measured)
+    plan, model = recovered(search, widths, subject.data.calibration)
+    return subject.module(plan, model.parameters), latency
 
 
 def torch_pruning(subject: Subject, ratio: float, criterion: str, is_global: bool) -> Pruned:
@@ -117,7 +130,7 @@ def torch_pruning(subject: Subject, ratio: float, criterion: str, is_global: boo
     def at(share: float) -> Any:
         return _torch_pruned(subject, criterion, 1.0 - share, is_global)
 
-    return fastest_above(subject, ratio, at)
+    return widest_within(ratio, at, subject.ratio)
 
 
 def _torch_pruned(subject: Subject, criterion: str, amount: float, is_global: bool) -> Any:
@@ -147,42 +160,6 @@ def _torch_pruned(subject: Subject, criterion: str, amount: float, is_global: bo
     pruner.step()
     module.zero_grad(set_to_none=True)
     return module.eval()
-
-
-def fastest_above(subject: Subject, ratio: float, at: Callable[[float], Any]) -> Pruned:
-    """The widest module within a latency ratio.
-
-    Args:
-        subject: the network.
-        ratio: bound on the measured latency over the dense one's.
-        at: the module that keeps about a share, 0..1, of what the side counts.
-    """
-    low, high, best = (0.05, 0.0), (1.0, 1.0), None
-    for _ in range(MOST_TRIES):
-        share = _between(low, high, AIM * ratio)
-        module = at(share)
-        measured = subject.ratio(module)
-        if measured <= ratio:
-            low, best = (share, measured), (module, measured)
-            if measured >= CLOSE_ENOUGH * ratio:
-                break
-        else:
-            high = (share, measured)
-    if best is None:
-        raise BudgetError(f"Nothing was measured within {ratio}x.")
-    return best
-
-
-def _between(low: tuple[float, float], high: tuple[float, float], aim: float) -> float:
-    """A share between two, where the latency ratio should be what is aimed at.
-
-    Args:
-        low: a share, and a ratio below the aim.
-        high: a share, and a ratio above it.
-        aim: the ratio.
-    """
-    way = (aim - low[1]) / (high[1] - low[1])
-    return low[0] + min(max(way, _MARGIN), 1 - _MARGIN) * (high[0] - low[0])
 
 
 def sides() -> dict[str, Callable[[Subject, float], Pruned]]:

@@ -70,6 +70,7 @@ class Subject:
         search = self.search
         unsure = (kernel for widths in variants for kernel in self.latency_model.unsure(widths))
         search.fitter.add(search.collector.collect_kernels(unsure))
+        search.fitter.add(search.collector.collect(search.models.references))
         return search.fitter.fit()
 
     @property

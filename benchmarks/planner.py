@@ -1,6 +1,6 @@
 """What the planner is worth: against the dense model, FLOPs budgets, and uniform pruning.
 
-Two experiments on the example network, in one cache, so that everything is tuned once.
+Two experiments on the example network; rows of the one that is not run are kept.
 
 *Random latency budgets.* For each, the network is planned, built, verified and measured as
 ``tvm-prune prune`` does it (recovery left out: it changes no latency). The finished model is then
@@ -8,25 +8,26 @@ measured once more, in turns with the dense one. It counts as slower if its medi
 dense model's; where the two are closer than the spread of either, both are measured a second time
 and that run decides. A budget that the program refuses is a row of its own and no plan.
 
-*Equal latency.* At each level our plan is compared with two others that may be as slow as it was
-measured: a budget in multiply-accumulates, by the same exact solver, and uniform pruning, the same
-share of every group. Importance (l2), transferred schedules and recovery are the same for all, and
-all go by that importance; the product's default also looks at the network's output. Their
-widths are multiples of eight, as is customary (and kind to them: these tile well). Their one free
-number is found by bisection on the *measured* latency; of all plans measured within ours, the one
-with most importance counts. In the end all models are measured in one run, in turns.
+*Equal latency.* Two other methods are looked for at each level: a budget in multiply-accumulates,
+by the same exact solver, and uniform pruning, the same share of every group. Their widths are
+multiples of eight, as is customary, which tile well. Their one number is found on the *measured*
+latency; then ours is planned with what theirs was measured at as its budget, so that it is never
+the slower one. Schedules and recovery are the same for all. This is done for two objectives:
+``importance`` (l2), judged by the importance that is kept, and the product's default, by which
+``by_macs`` chooses as well, judged by accuracy. In the end all models are measured in one run, in
+turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
-import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,65 +35,69 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.results_file import write_results
+from benchmarks.planner_rivals import cost_row, equal_latency_rows
+from benchmarks.results_file import stored_rows, write_results
 from tvm_prune.budget import Budgets
 from tvm_prune.console import ConsoleProgress
-from tvm_prune.deployment import deploy
 from tvm_prune.errors import BudgetError
 from tvm_prune.frontend import load
-from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
-from tvm_prune.operations import multiply_accumulates
-from tvm_prune.planner import Ceiling, Problem, kept_shares, solve
 from tvm_prune.settings import Settings
 from tvm_prune.workflow import Run, started
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
 LOWEST_RATIO, HIGHEST_RATIO = 0.25, 1.0
-LEVELS = ("0.75x", "0.5x", "0.35x")
-MULTIPLE = 8
-BISECTIONS = 8
+LEVELS = (0.75, 0.5, 0.35)
 SEED = 0
+EXPERIMENTS = ("random budget", "equal latency")
+IMPORTANCE, PRODUCT = "importance", "product"
+OBJECTIVES: Mapping[str, Settings] = {
+    IMPORTANCE: Settings(criterion="l2", objective="importance"),
+    PRODUCT: Settings(),
+}
+"""What is to be kept as much of as possible."""
 
 
 def main() -> None:
-    """Run both experiments; print the tables and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the experiments; print the tables and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
     parser.add_argument("--budgets", type=int, default=50, help="random latency budgets")
-    parser.add_argument("--levels", nargs="*", default=LEVELS, help="budgets of the comparison")
+    parser.add_argument("--levels", nargs="*", type=float, default=LEVELS, help="of equal latency")
     parser.add_argument("--trials", type=int, default=Settings().trials)
     parser.add_argument("--samples", type=int, default=Settings().samples)
     parser.add_argument("--cache", type=Path, help="tuned cache to use; a temporary one by default")
     parser.add_argument("--output", type=Path, help="another file to write")
     options = parser.parse_args()
+    rows = [
+        row
+        for row in stored_rows("planner", options.output)
+        if row["experiment"] not in options.experiments
+    ]
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder) / "cache"
-        rows: list[dict[str, Any]] = []
-        with _started(options, cache, recover=False) as run:
-            rows += _random_budgets(run, options.budgets, Path(folder))
-        with _started(options, cache, recover=True) as run:
-            rows += _equal_latency(run, options.levels, Path(folder))
+        effort = {"trials": options.trials, "samples": options.samples, "cache": cache}
+        if "random budget" in options.experiments:
+            settings = replace(OBJECTIVES[IMPORTANCE], recover=False, seed=SEED, **effort)
+            with _started(settings) as run:
+                rows += _random_budgets(run, options.budgets, Path(folder))
+        if "equal latency" in options.experiments:
+            for name, objective in OBJECTIVES.items():
+                with _started(replace(objective, seed=SEED, **effort)) as run:
+                    found = equal_latency_rows(run, options.levels, Path(folder))
+                    rows += [{"objective": name, **row} for row in found]
     figures = _figures(rows)
     write_results("planner", figures, rows, options.output)
     _print(rows, figures)
 
 
 @contextmanager
-def _started(options: argparse.Namespace, cache: Path, *, recover: bool) -> Iterator[Run]:
-    settings = Settings(
-        criterion="l2",
-        objective="importance",
-        trials=options.trials,
-        samples=options.samples,
-        recover=recover,
-        cache=cache,
-        seed=SEED,
-    )
+def _started(settings: Settings) -> Iterator[Run]:
     with started(
         load(_EXAMPLES / "fashion_resnet8.onnx"),
         "host",
         calibration=dict(np.load(_EXAMPLES / "fashion_calibration.npz")),
-        evaluation=dict(np.load(_EXAMPLES / "fashion_test.npz")) if recover else None,
+        evaluation=dict(np.load(_EXAMPLES / "fashion_test.npz")) if settings.recover else None,
         settings=settings,
         progress=ConsoleProgress(),
     ) as run:
@@ -127,7 +132,7 @@ def _random_budget(run: Run, ratio: float, library: Path) -> dict[str, Any]:
         "importance_kept": result.importance_kept,
         "gap_percent": result.gap * 100,
         "delivered_ratio": result.latency_ratio,
-        "runs": [{"dense": _cost(before), "pruned": _cost(after)} for before, after in runs],
+        "runs": [{"dense": cost_row(before), "pruned": cost_row(after)} for before, after in runs],
         "measured_ratio": pruned.median / dense.median,
         "slower_than_dense": pruned.median > dense.median,
     }
@@ -138,120 +143,6 @@ def _within_noise(dense: Measurement, pruned: Measurement) -> bool:
     return abs(dense.median - pruned.median) <= noise
 
 
-def _cost(measurement: Measurement) -> dict[str, Any]:
-    return {"median": measurement.median, "samples": list(measurement.samples)}
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """Widths that a method chose at one level, and what they cost while it searched."""
-
-    level: str
-    method: str
-    widths: Widths
-    searched: float
-
-
-def _equal_latency(run: Run, levels: Sequence[str], folder: Path) -> list[dict[str, Any]]:
-    choices, rows = [], []
-    for level in levels:
-        try:
-            best = run.search.plan(Budgets.parse(latency=level)).best
-        except BudgetError as error:
-            rows.append({"experiment": "equal latency", "level": level, "refused": str(error)})
-            continue
-        if best is None:
-            continue
-        most = best.measured.median
-        choices.append(_Choice(level, "ours", best.solution.widths, most))
-        for method, plan in _methods(run).items():
-            found = _most_important_within(run, most, plan)
-            if found is not None:
-                searched = run.search.models.cost(found).median
-                choices.append(_Choice(level, method, found, searched))
-    return rows + _delivered(run, choices, folder)
-
-
-def _methods(run: Run) -> Mapping[str, Callable[[float], Widths | None]]:
-    """The other methods: widths by a share from 0 to 1."""
-    compilation, macs = run.search.compilation, run.search.counts["macs"]
-    candidates = [
-        sorted({*range(-(-low // MULTIPLE) * MULTIPLE, high + 1, MULTIPLE), high})
-        for low, high in compilation.limits
-    ]
-    model = run.search.fitter.fit()
-    problem = Problem(model, compilation.dense, candidates, compilation.scores, overhead=0.0)
-
-    def flops(share: float) -> Widths | None:
-        ceiling = Ceiling("macs", macs, share * macs.at(compilation.dense))
-        counted = Problem(**{**vars(problem), "ceilings": (ceiling,)})
-        try:
-            return solve(counted, float("inf")).widths
-        except BudgetError:
-            return None
-
-    def uniform(share: float) -> Widths | None:
-        return tuple(
-            min(choices, key=lambda width: abs(width - share * width_of_group))
-            for choices, width_of_group in zip(candidates, compilation.dense, strict=True)
-        )
-
-    return {"flops": flops, "uniform": uniform}
-
-
-def _most_important_within(
-    run: Run, most: float, plan: Callable[[float], Widths | None]
-) -> Widths | None:
-    """Bisect a method's share; the best of what was measured at no more than `most`."""
-    low, high, within = 0.0, 1.0, set[Widths]()
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        widths = plan(middle)
-        if widths is None or run.search.models.cost(widths).median <= most:
-            low = middle
-            within |= set() if widths is None else {widths}
-        else:
-            high = middle
-    return max(within, key=lambda widths: _importance(run, widths)[0], default=None)
-
-
-def _importance(run: Run, widths: Widths) -> tuple[float, float]:
-    """Harmonic mean over the groups of the share kept, and the share of the plain sum."""
-    scores = run.search.compilation.scores
-    shares = [kept_shares(score)[width] for score, width in zip(scores, widths, strict=True)]
-    totals = [float(score.sum()) for score in scores]
-    return statistics.harmonic_mean(map(float, shares)), float(np.average(shares, weights=totals))
-
-
-def _delivered(run: Run, choices: Sequence[_Choice], folder: Path) -> list[dict[str, Any]]:
-    """Recover, build and evaluate every choice, and measure all of them in turns."""
-    rows, libraries = [], [run.search.models.build(run.search.compilation.dense)]
-    for number, choice in enumerate(choices):
-        deployed = deploy(run.search, choice.widths, run.calibration)
-        libraries.append(Path(shutil.copy(deployed.library, folder / f"level-{number}.so")))
-        mean, total = _importance(run, choice.widths)
-        rows.append(
-            {
-                "experiment": "equal latency",
-                "level": choice.level,
-                "method": choice.method,
-                "widths": list(choice.widths),
-                "latency_while_searching": choice.searched,
-                "importance_kept": mean,
-                "importance_sum_share": total,
-                "accuracy": run.accuracy_of(libraries[-1], deployed.model),
-                "dense_accuracy": run.dense_accuracy,
-                "parameters": deployed.model.parameter_count,
-                "macs": multiply_accumulates(deployed.model.module),
-            }
-        )
-    dense, *latencies = run.search.models.measure(libraries)
-    return [
-        row | {"latency": _cost(latency), "measured_ratio": latency.median / dense.median}
-        for row, latency in zip(rows, latencies, strict=True)
-    ]
-
-
 def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     planned = [row for row in rows if "slower_than_dense" in row]
     budgets = sum(row["experiment"] == "random budget" for row in rows)
@@ -260,38 +151,44 @@ def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "refused_budgets": float(budgets - len(planned)),
         "slower_than_dense_count": float(sum(row["slower_than_dense"] for row in planned)),
     }
-    by_method = {(row["level"], row["method"]): row for row in rows if "method" in row}
-    for method in ("flops", "uniform"):
-        its = {level: row for (level, name), row in by_method.items() if name == method}
-        pairs = [(by_method[level, "ours"], row) for level, row in its.items()]
+    chosen = {
+        (row["objective"], row["against"], row["level"], row["method"] == "ours"): row
+        for row in rows
+        if "method" in row
+    }
+    for objective, method in itertools.product(OBJECTIVES, ("flops", "uniform")):
+        pairs = [
+            (chosen[objective, method, level, True], theirs)
+            for (*of, level, is_ours), theirs in chosen.items()
+            if of == [objective, method] and not is_ours
+        ]
         if pairs:
-            figures |= _leads(method, pairs)
+            figures |= _leads(objective, method, pairs)
     return figures
 
 
 def _leads(
-    method: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    objective: str, method: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> dict[str, float]:
-    """Means over the levels of our plan against another one."""
-    importance = [ours["importance_kept"] / its["importance_kept"] - 1 for ours, its in pairs]
-    totals = [ours["importance_sum_share"] / its["importance_sum_share"] - 1 for ours, its in pairs]
+    """Means over the levels of our plan against another one, in what both aimed at."""
     latency = [ours["measured_ratio"] / its["measured_ratio"] - 1 for ours, its in pairs]
-    return {
-        f"importance_lead_over_{method}_percent": statistics.mean(importance) * 100,
-        f"importance_sum_lead_over_{method}_percent": statistics.mean(totals) * 100,
-        f"accuracy_lead_over_{method}_points": 100
-        * statistics.mean(ours["accuracy"] - its["accuracy"] for ours, its in pairs),
-        f"latency_above_{method}_percent": statistics.mean(latency) * 100,
-    }
+    figures = {f"latency_above_{method}_percent_by_{objective}": statistics.mean(latency) * 100}
+    if objective == PRODUCT:
+        points = [ours["accuracy"] - its["accuracy"] for ours, its in pairs]
+        return figures | {f"accuracy_lead_over_{method}_points": statistics.mean(points) * 100}
+    for name, key in {"importance": "kept", "importance_sum": "sum_share"}.items():
+        leads = [ours[f"importance_{key}"] / its[f"importance_{key}"] - 1 for ours, its in pairs]
+        figures[f"{name}_lead_over_{method}_percent"] = statistics.mean(leads) * 100
+    return figures
 
 
 def _print(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, float]) -> None:
-    table = Table("level", "method", "ratio", "importance", "sum", "accuracy", "widths",
-                  title="equal latency")  # fmt: skip
+    table = Table("objective", "level", "method", "ratio", "importance", "sum", "accuracy",
+                  "widths", title="equal latency")  # fmt: skip
     for row in rows:
         if "method" in row:
             table.add_row(
-                row["level"], row["method"], f"{row['measured_ratio']:.3f}",
+                row["objective"], f"{row['level']}x", row["method"], f"{row['measured_ratio']:.3f}",
                 f"{row['importance_kept']:.3f}", f"{row['importance_sum_share']:.3f}",
                 f"{row['accuracy']:.2%}", " ".join(map(str, row["widths"])),
             )  # fmt: skip

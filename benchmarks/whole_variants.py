@@ -13,6 +13,7 @@ from benchmarks.predictors import Predictor, as_text
 from tvm_prune.channels import Limits
 from tvm_prune.errors import PruneError
 from tvm_prune.latency import Widths, friendly_widths
+from tvm_prune.whole_models import WholeModels
 
 Total = Callable[[Widths], float]
 """Predicted cost of all kernel calls of a model at the given width of every group."""
@@ -49,10 +50,11 @@ def variant_rows(
 ) -> list[dict[str, Any]]:
     """Every variant with what was measured, measured again after all, and predicted.
 
-    All methods get the same help: the dense model is measured, kernels and whole; what the whole
-    one costs beyond its kernels is added to each prediction, and the ratio of its measured to its
-    predicted cost corrects it. Ours also measures the kernels that it may not predict, as the
-    product does; ``unaided`` is what it says before.
+    All methods get the same help, which the product has as well: the dense model is measured,
+    kernels and whole, and what the whole one costs beyond its kernels is added to each prediction.
+    That is corrected by the ratio of measured to predicted cost of the dense and, in seconds, of
+    one narrow model, none of the variants. Ours also measures the kernels of the latter and those
+    that it may not predict, as the product does; ``unaided`` is what it says before.
     """
     models, compilation = subject.search.models, subject.search.compilation
     variants = draw_variants(subject.dense, compilation.limits, count, seed)
@@ -64,9 +66,7 @@ def variant_rows(
         **{name: _total(subject, predictor) for name, predictor in baselines.items()},
     }
     overhead = subject.overhead()
-    scales = {
-        name: dense.median / (total(subject.dense) + overhead) for name, total in predictors.items()
-    }
+    expected = {name: _corrected(models, total, overhead) for name, total in predictors.items()}
     rows = []
     for number, widths in enumerate(variants, start=1):
         row = {
@@ -75,10 +75,7 @@ def variant_rows(
             "widths": as_text(widths),
             "unit": dense.unit,
             "kernels_measured_before": _known_share(subject, widths),
-            **{
-                name: scales[name] * (total(widths) + overhead)
-                for name, total in predictors.items()
-            },
+            **{name: total(widths) for name, total in expected.items()},
         }
         try:
             row["measured"] = models.cost(widths).median
@@ -91,6 +88,16 @@ def variant_rows(
             with suppress(PruneError):
                 row["again"] = _measured_again(subject, widths)
     return rows
+
+
+def _corrected(models: WholeModels, total: Total, overhead: float) -> Total:
+    """Cost of a model, from that of its kernels and what the reference models cost."""
+
+    def predicted(widths: Widths) -> float:
+        return total(widths) + overhead
+
+    correction = models.correction(predicted)
+    return lambda widths: correction.expected(predicted(widths))
 
 
 def _total(subject: Subject, predictor: Predictor) -> Total:
