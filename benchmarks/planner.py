@@ -14,8 +14,8 @@ multiples of eight, as is customary, which tile well. Their one number is found 
 latency; then ours is planned with what theirs was measured at as its budget, so that it is never
 the slower one. Schedules and recovery are the same for all. This is done for two objectives:
 ``importance`` (l2), judged by the importance that is kept, and the product's default, by which
-``by_macs`` chooses as well, judged by accuracy. In the end all models are measured in one run, in
-turns.
+the budget in multiply-accumulates chooses as well, judged by accuracy. In the end all models are
+measured in one run, in turns.
 """
 
 from __future__ import annotations

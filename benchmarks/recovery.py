@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.results_file import circumstances, write_results
 from benchmarks.torchvision_zoo import exported
-from benchmarks.unit_scale import drawn, unit_scale_factors
+from benchmarks.unit_scale import drawn_weights, scaled, unit_scale_factors
 from tvm_prune.channels import find_channels, keep_best, plan_for_units
 from tvm_prune.frontend import load
 from tvm_prune.model import Array, Model
@@ -86,10 +86,9 @@ def _row(name: str, count: int, models: Path) -> dict[str, Any]:
 
 
 def _weights(model: Model) -> dict[str, Array]:
-    values = {name: drawn(value, SEED) for name, value in model.parameters.items()}
-    [image] = [_images(model, 1, SEED)]
-    factors = unit_scale_factors(to_onnx(model), values, image)
-    return {name: (value * factors[name]).astype(value.dtype) for name, value in values.items()}
+    values = drawn_weights(model.parameters)
+    image = _images(model, 1, SEED)
+    return scaled(values, unit_scale_factors(to_onnx(model), values, image))
 
 
 def _images(model: Model, count: int, seed: int) -> dict[str, Array]:

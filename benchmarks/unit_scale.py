@@ -52,8 +52,20 @@ def unit_scale_factors(
     return factors
 
 
-def drawn(value: Array, seed: int) -> Array:
-    """The weight itself, or a random one where files that must be small hold one number only."""
+def drawn_weights(parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """The weights, random ones where files that must be small hold one number only."""
+    return {name: _drawn(value, seed) for seed, (name, value) in enumerate(parameters.items())}
+
+
+def scaled(parameters: Mapping[str, Array], factors: Mapping[str, float]) -> dict[str, Array]:
+    """The weights times their factors, in their own types."""
+    return {
+        name: (value * factors.get(name, 1.0)).astype(value.dtype)
+        for name, value in parameters.items()
+    }
+
+
+def _drawn(value: Array, seed: int) -> Array:
     if value.ndim < 2 or value.std() > 1e-6 * np.abs(value).max():
         return value
     fan_in = value.size / len(value)

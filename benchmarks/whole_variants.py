@@ -12,7 +12,7 @@ from benchmarks.kernel_samples import Subject
 from benchmarks.predictors import Predictor, as_text
 from tvm_prune.channels import Limits
 from tvm_prune.errors import PruneError
-from tvm_prune.latency import Widths, friendly_widths
+from tvm_prune.latency import Widths, friendly_widths_near
 from tvm_prune.whole_models import WholeModels
 
 Total = Callable[[Widths], float]
@@ -36,12 +36,7 @@ def draw_variants(dense: Widths, limits: Limits, count: int, seed: int) -> list[
         share = generator.uniform(NARROWEST, WIDEST)
         shares = generator.uniform(share - _AROUND, share + _AROUND, len(dense))
         wanted = np.clip(shares, NARROWEST, WIDEST) * np.array(dense)
-        variants.append(
-            tuple(
-                min(friendly_widths(*limit), key=lambda width: abs(width - aim))
-                for limit, aim in zip(limits, wanted.tolist(), strict=True)
-            )
-        )
+        variants.append(friendly_widths_near(limits, wanted.tolist()))
     return variants
 
 

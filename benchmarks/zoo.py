@@ -32,7 +32,7 @@ from tvm import relax
 from benchmarks.grouping import grouping_times
 from benchmarks.results_file import stored_rows, write_results
 from benchmarks.torchvision_zoo import ARCHITECTURES, exported
-from benchmarks.unit_scale import drawn, session_with_weights, unit_scale_factors
+from benchmarks.unit_scale import drawn_weights, scaled, session_with_weights, unit_scale_factors
 from tvm_prune.board import load_board
 from tvm_prune.channels import Channels, find_channels, plan_for_units
 from tvm_prune.frontend import load
@@ -147,14 +147,9 @@ def _random_kept(channels: Channels) -> Kept:
 
 def _unit_scaled(model: Model, plan: PruningPlan, x: Mapping[str, Array]) -> dict[str, Array]:
     """Dense weights that let the signal through the pruned model neither vanish nor explode."""
-    values = {
-        name: drawn(value, index) for index, (name, value) in enumerate(model.parameters.items())
-    }
+    values = drawn_weights(model.parameters)
     pruned = pruned_model(model.with_parameters(values), plan)
-    factors = unit_scale_factors(to_onnx(pruned), pruned.parameters, x)
-    return {
-        name: (value * factors.get(name, 1.0)).astype(value.dtype) for name, value in values.items()
-    }
+    return scaled(values, unit_scale_factors(to_onnx(pruned), pruned.parameters, x))
 
 
 def _macs(model: Model) -> int:

@@ -26,9 +26,11 @@ from tvm_prune.learning import Learning
 from tvm_prune.measurement import Measurement
 from tvm_prune.memory import MemoryCounts, memory_counts
 from tvm_prune.planner import (
+    CHALLENGES,
     COUNTS,
     ROUNDS,
     Attempt,
+    ByWork,
     Ceiling,
     Count,
     Problem,
@@ -234,8 +236,7 @@ class Search:
         """
         dense = self.models.dense_cost().median
         problem = self._refine(self.models.references, self._ceilings(bounds))
-        correction = self.models.correction(problem.predicted)
-        most = correction.predicted_for(min(bounds.get("latency", dense), dense))
+        most = self._to_predict(problem, min(bounds.get("latency", dense), dense))
         return solve(problem.with_removals(removals, most_removed), most).widths
 
     def _ceilings(self, bounds: Mapping[str, float]) -> tuple[Ceiling, ...]:
@@ -249,7 +250,7 @@ class Search:
     ) -> tuple[Attempt, list[Attempt]]:
         """Plan, build, measure and correct within a latency, which is called `bound` in errors."""
         count = itertools.count(1)
-        with self.progress.step("planning, building and measuring", ROUNDS) as step:
+        with self.progress.step("planning, building and measuring", ROUNDS + CHALLENGES) as step:
 
             def refine(choices: list[Widths]) -> Problem:
                 return self._refine(choices, ceilings)
@@ -258,9 +259,13 @@ class Search:
                 step.update(next(count), f"widths {list(widths)}")
                 return self.models.cost(widths)
 
-            correction = self.models.correction(refine(self.models.references).predicted)
-            predicted = correction.predicted_for(latency)
-            return Replanner(refine, attempt, latency, latency / predicted, bound).run()
+            predicted = self._to_predict(refine(self.models.references), latency)
+            by_work = ByWork.at_multiples(self.counts["macs"], self.compilation.limits)
+            return Replanner(refine, attempt, latency, latency / predicted, bound, by_work).run()
+
+    def _to_predict(self, problem: Problem, cost: float) -> float:
+        """What has to be predicted for a model, so that this cost is to be expected."""
+        return self.models.correction(problem.predicted).predicted_for(cost)
 
     def _measure_kernels(self, choices: Sequence[Widths]) -> bool:
         """Measure kernels at some widths; tells whether anything new was learned."""

@@ -17,7 +17,7 @@ from support.rpc_servers import Boards, boards
 from tvm.target import Target
 
 from tvm_prune.agent import cached_agent
-from tvm_prune.latency.steady import SteadyRunner
+from tvm_prune.latency.steady import Reference, SteadyRunner
 from tvm_prune.machine import conditions
 from tvm_prune.measure import Repeats, RpcMeasurer
 from tvm_prune.measure.terms import SessionTerms
@@ -94,8 +94,10 @@ def test_a_measurement_has_the_conditions_of_the_board_and_of_the_core_it_ran_on
 
 def test_the_reference_kernel_runs_on_the_board_as_well(measurer: RpcMeasurer) -> None:
     artifact = built(measurer)
-    steady = SteadyRunner(measurer, artifact)
-    [measured] = steady.run([artifact])
+    [alone] = SteadyRunner(measurer).run([artifact])
+    assert isinstance(alone, Measurement), alone
+    slow = Reference(artifact, 0.5 * alone.median)
+    [measured] = SteadyRunner(measurer, [slow]).run([artifact])
     assert isinstance(measured, Measurement), measured
     assert measured.conditions.temperature_c == 71.5
-    assert steady.best < float("inf")
+    assert measured.median < alone.median

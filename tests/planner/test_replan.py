@@ -14,16 +14,25 @@ from tables import TableFamily, TableModel, problem_of
 from tvm_prune.errors import BudgetError
 from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
-from tvm_prune.planner import ROUNDS, Attempt, Problem, Replanner, solve
+from tvm_prune.planner import CHALLENGES, ROUNDS, Attempt, ByWork, Problem, Replanner, solve
+from tvm_prune.planner.counts import Count, Extent, Product
 
 DENSE = (9, 12, 7)
+KERNELS = ((0,), (0, 1), (1, 2), (2,))
+"""Groups of each of four kernels in a row."""
 Truth = Callable[[Widths], float]
+
+
+def by_work() -> ByWork:
+    """Chooses by the number of multiplications, among all widths."""
+    products = [Product(1, tuple(Extent(0, ((group, 1),)) for group in own)) for own in KERNELS]
+    return ByWork(Count(tuple(products)), [range(1, width + 1) for width in DENSE])
 
 
 def chain(noise: np.random.Generator | None = None) -> Problem:
     """Four kernels in a row; each costs the product of its widths, or about that."""
     families = []
-    for position, groups in enumerate([(0,), (0, 1), (1, 2), (2,)]):
+    for position, groups in enumerate(KERNELS):
         extents = [np.arange(DENSE[group] + 1, dtype=float) for group in groups]
         table = np.prod(np.meshgrid(*extents, indexing="ij"), axis=0) + 1.0
         if noise is not None:
@@ -49,9 +58,11 @@ class Board:
         self.refined += choices
         return self.problem
 
-    def plan(self, budget: float, scale: float | None = None) -> tuple[Attempt, list[Attempt]]:
-        known = self.truth(DENSE) / self.problem.predicted(DENSE)
-        return Replanner(self.refine, self.measure, budget, scale or known).run()
+    def plan(
+        self, budget: float, scale: float | None = None, challenger: ByWork | None = None
+    ) -> tuple[Attempt, list[Attempt]]:
+        scale = scale or self.truth(DENSE) / self.problem.predicted(DENSE)
+        return Replanner(self.refine, self.measure, budget, scale, by_work=challenger).run()
 
 
 def distorted(seed: int, strength: float = 1.0) -> tuple[Truth, Problem]:
@@ -252,3 +263,48 @@ def test_one_slow_plan_does_not_rule_out_all_others() -> None:
     best, attempts = board.plan(budget, scale=1.0)
     assert attempts[0].measured.median > budget
     assert best.measured.median <= budget < dense
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.2, 0.99))
+def test_plans_by_work_never_make_the_result_worse(seed: int, share: float) -> None:
+    truth, prediction = distorted(seed)
+    board = Board(truth, prediction)
+    budget = share * truth(DENSE)
+    unchallenged, alone = Board(truth, prediction).plan(budget)
+    best, attempts = board.plan(budget, challenger=by_work())
+    assert best.measured.median <= budget
+    assert best.solution.importance >= unchallenged.solution.importance
+    assert len(alone) <= len(attempts) <= len(alone) + CHALLENGES
+    assert len(set(board.built)) == len(board.built)
+
+
+def test_plans_by_work_win_where_the_prediction_is_wrong_about_them() -> None:
+    """On the board work is all that counts; the predictions are off by up to 40 %."""
+    true = chain()
+    budget = 0.5 * true.predicted(DENSE)
+    leads = []
+    for seed in range(10):
+        wrong = chain(np.random.default_rng(seed))
+        alone, _ = Board(true.predicted, wrong).plan(budget)
+        best, _ = Board(true.predicted, wrong).plan(budget, challenger=by_work())
+        leads.append(best.solution.importance - alone.solution.importance)
+    assert max(leads) > 0
+    assert min(leads) >= 0
+
+
+def test_a_plan_by_work_that_is_clearly_too_slow_is_not_built() -> None:
+    """One width is predicted to cost as much as all of the model, and that was measured."""
+    fair = chain()
+    first, second, *others = fair.model.families
+    table = second.table.copy()  # type: ignore[attr-defined]
+    table[:, 11] += fair.predicted(DENSE)
+    model = TableModel([first, replace(second, table=table), *others])  # type: ignore[arg-type, list-item, type-var]
+    known = replace(fair, model=model)  # type: ignore[arg-type]
+    slow = (9, 11, 7)
+    challenger = replace(by_work(), candidates=[[width] for width in slow])
+    board = Board(known.predicted, known)
+    best, _ = board.plan(fair.predicted(slow) + 0.5, challenger=challenger)
+    assert fair.importance(slow) > best.solution.importance
+    assert slow in board.refined
+    assert slow not in board.built

@@ -12,7 +12,7 @@ from tvm_prune.latency.model import LatencyModel, ModelError, known
 from tvm_prune.latency.model_file import load_model, names_of, save_model
 from tvm_prune.latency.records import RecordKey, Records, open_records
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
-from tvm_prune.latency.sampling import friendly_widths, sample_widths
+from tvm_prune.latency.sampling import friendly_widths, friendly_widths_near, sample_widths
 from tvm_prune.latency.templates import Lowering, Widths
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Widths",
     "find_families",
     "friendly_widths",
+    "friendly_widths_near",
     "kernels_at",
     "known",
     "load_model",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +14,18 @@ from tvm_prune.latency.contest import BATCH, Contest, Entry
 from tvm_prune.latency.families import Family
 from tvm_prune.latency.records import RecordKey, Records
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
-from tvm_prune.latency.steady import Outcome, SteadyRunner
+from tvm_prune.latency.steady import Outcome, Reference, SteadyRunner
 from tvm_prune.latency.templates import Widths
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer
 from tvm_prune.units import SECONDS
 
 logger = logging.getLogger(__name__)
+
+_LOOKS = 3
+"""How many times a kernel is measured where what it costs differs from process to process."""
+
+_REFERENCES = 5
+"""Dense kernels that tell how fast the machine is."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +120,30 @@ class Collector:
 
     @cached_property
     def _steady(self) -> SteadyRunner:
-        """The runner, with the largest dense kernel as its reference; counts do not drift."""
+        """The runner, with the largest dense kernels as its references; counts do not drift."""
         if self._measurer.unit != SECONDS:
             return SteadyRunner(self._measurer)
-        largest = max(self._families, key=lambda family: float(family.slots.base.prod()))
-        try:
-            schedule = largest.source.schedule(largest.workload, self._target)
-            [built] = self._measurer.build([schedule.mod])
-        except (TransferError, TuningError):
-            built = None
-        return SteadyRunner(self._measurer, built if isinstance(built, Artifact) else None)
+        return SteadyRunner(self._measurer, self._references(), looks=_LOOKS)
+
+    def _references(self) -> list[Reference]:
+        """The largest dense kernels; what they usually cost is kept over runs."""
+        largest = sorted(self._families, key=lambda each: float(each.slots.base.prod()))
+        entries = {each.workload.key: each for each in largest[::-1]}
+        built: dict[RecordKey, Artifact] = {}
+        for family in list(entries.values())[:_REFERENCES]:
+            with suppress(TransferError, TuningError):
+                schedule = family.source.schedule(family.workload, self._target)
+                [artifact] = self._measurer.build([schedule.mod])
+                key = self.contest.key(family.source, family.workload)
+                if isinstance(artifact, Artifact):
+                    built[replace(key, schedule=f"{key.schedule}:reference")] = artifact
+        missing = [key for key in built if not self._records.is_settled(key)]
+        alone = SteadyRunner(self._measurer, looks=_LOOKS)
+        outcomes = alone.run([built[key] for key in missing])
+        self._records.put(dict(zip(missing, outcomes, strict=True)))
+        usual = {key: self._records.get(key) for key in built}
+        return [
+            Reference(built[key], outcome.median)
+            for key, outcome in usual.items()
+            if isinstance(outcome, Measurement)
+        ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tvm_prune.channels import Limits
-from tvm_prune.latency.sampling import friendly_widths
+from tvm_prune.latency.sampling import friendly_widths_near
 from tvm_prune.latency.templates import Widths
 
 _NARROW = 0.4
@@ -65,7 +65,4 @@ def narrow_widths(limits: Limits) -> Widths:
     Args:
         limits: lowest and highest width of every group.
     """
-    return tuple(
-        min(friendly_widths(*limit), key=lambda width: abs(width - aim))
-        for limit, aim in ((limit, _NARROW * limit[1]) for limit in limits)
-    )
+    return friendly_widths_near(limits, [_NARROW * highest for _, highest in limits])

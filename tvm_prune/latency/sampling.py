@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -20,6 +20,14 @@ def friendly_widths(lowest: int, highest: int) -> list[int]:
         if len(widths) >= 6:
             break
     return widths if highest in widths else [*widths, highest]
+
+
+def friendly_widths_near(limits: Limits, wanted: Sequence[float]) -> Widths:
+    """For every group the width that schedules like and that is nearest to the wanted one."""
+    return tuple(
+        min(friendly_widths(*limit), key=lambda width: abs(width - aim))
+        for limit, aim in zip(limits, wanted, strict=True)
+    )
 
 
 def sample_widths(limits: Limits, seed: int) -> Iterator[Widths]:

@@ -12,7 +12,7 @@ from tvm_prune.errors import MeasureError
 from tvm_prune.machine import conditions, core_count
 from tvm_prune.measure import jobs
 from tvm_prune.measure.pool import Failed, WorkerPool
-from tvm_prune.measure.repeats import Repeats
+from tvm_prune.measure.repeats import Repeats, divided
 from tvm_prune.measurement import Measurement
 
 _TIMEOUT = 600.0
@@ -63,6 +63,9 @@ def measure_interleaved(
 ) -> list[Measurement]:
     """Latencies of models that take turns, so that a drift of the machine hits all alike.
 
+    The turns are divided among several processes, see
+    :data:`~tvm_prune.measure.repeats.PROCESSES`.
+
     Args:
         libraries: exported shared libraries, each with a Relax ``main``.
         inputs: an array for every parameter of ``main``, by name; the same for all libraries.
@@ -76,13 +79,14 @@ def measure_interleaved(
     Raises:
         MeasureError: if a model cannot be loaded, crashes, or all take longer than ten minutes.
     """
-    arguments = (
-        [str(library) for library in libraries],
-        dict(inputs),
-        rounds,
-        repeats or Repeats(),
-    )
-    samples = run_in_worker(jobs.time_models, arguments, threads)
+    paths = [str(library) for library in libraries]
+    samples: list[list[float]] = [[] for _ in paths]
+    for turns in divided(rounds):
+        arguments = (paths, dict(inputs), turns, repeats or Repeats())
+        for taken, more in zip(
+            samples, run_in_worker(jobs.time_models, arguments, threads), strict=True
+        ):
+            taken += more
     now = conditions()
     return [Measurement(tuple(taken), "seconds", now) for taken in samples]
 

@@ -5,6 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+PROCESSES = 3
+"""Processes, or sessions with a board, that a cost in seconds is measured in.
+
+Where code and its workspaces lie in memory differs from process to process, and stays as long as
+the process does. Most kernels do not mind; some take a fifth longer in every fifth process, and a
+few twice as long. The median over several is what to expect.
+"""
+
+
+def divided(rounds: int) -> list[int]:
+    """Rounds of measurements for each of the processes."""
+    shares = [rounds // PROCESSES + (index < rounds % PROCESSES) for index in range(PROCESSES)]
+    return [share for share in shares if share]
+
 
 @dataclass(frozen=True)
 class Repeats:

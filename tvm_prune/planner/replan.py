@@ -9,16 +9,23 @@ from dataclasses import dataclass
 from tvm_prune.errors import BudgetError
 from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
+from tvm_prune.planner.by_work import ByWork
 from tvm_prune.planner.solve import Problem, Solution, solve
 
 ROUNDS = 8
 REFINEMENTS = 4
 HOPES = 3
 """Plans that may be better than they look whose kernels are measured before one is chosen."""
+CHALLENGES = 4
+"""Plans chosen by their work that are looked at once there is one to compare them with."""
 CLOSE_ENOUGH = 0.97
 """Share of the budget that a plan should use before the search stops looking for a better one."""
 SAME_SCALE = 1.03
 """Two ratios of measured to predicted cost that are this close are not told apart."""
+_AHEAD = 1.15
+"""Work of the first challenger, over that of the plan it challenges."""
+_PLAUSIBLE = 1.08
+"""Expected cost over the budget up to which a plan that keeps more importance is built."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Replanner:
         budget: bound on the measured cost.
         scale: expected over predicted cost of models that meet the budget.
         bound: what the bound is called in an error.
+        by_work: chooses the plans that challenge the best one; nobody does if absent.
     """
 
     refine: Callable[[list[Widths]], Problem]
@@ -54,6 +62,7 @@ class Replanner:
     budget: float
     scale: float
     bound: str = "budget"
+    by_work: ByWork | None = None
 
     def run(self) -> tuple[Attempt, list[Attempt]]:
         """The plan within the budget that keeps most importance, and all attempts.
@@ -61,22 +70,33 @@ class Replanner:
         A plan that was measured above the budget is not chosen again. After two of them in a row
         the next plan is to stay below the budget by as much as the last one was above it. Where
         a ratio of measured to predicted cost leaves no plan, ratios closer to one that did are
-        tried.
+        tried. In the end plans that are chosen by their work challenge the best one.
 
         Raises:
             BudgetError: if no plan was measured within the budget; names the closest one.
         """
-        problem, scale, met = self.refine([]), self.scale, self.scale
         attempts: list[Attempt] = []
-        aim = self.budget
         failed: set[Widths] = set()
+        problem, scale, cause = self._approach(attempts, failed)
+        self._challenge(problem, scale, attempts, failed)
+        best = self._best(attempts)
+        if best is None:
+            raise self._infeasible(attempts, cause) from cause
+        return best, attempts
+
+    def _approach(
+        self, attempts: list[Attempt], failed: set[Widths]
+    ) -> tuple[Problem, float, BudgetError | None]:
+        """Plan and measure until the budget is used up; why it ended early, where it did."""
+        problem, scale, met = self.refine([]), self.scale, self.scale
+        aim = self.budget
         while len(attempts) < ROUNDS:
             try:
                 problem, solution = self._settle(problem, aim / scale, failed)
             except BudgetError as error:
                 exhausted = aim == self.budget and scale <= met * SAME_SCALE
                 if self._best(attempts) or exhausted:
-                    return self._chosen(attempts, error)
+                    return problem, met, error
                 scale = math.sqrt(scale * met) if aim == self.budget else scale
                 aim = self.budget
                 continue
@@ -93,7 +113,7 @@ class Replanner:
                 if len(attempts) > 1 and attempts[-2].solution.widths in failed:
                     aim = self.budget**2 / measured.median
                 failed.add(solution.widths)
-        return self._chosen(attempts, None)
+        return problem, scale, None
 
     def _settle(
         self, problem: Problem, budget: float, failed: set[Widths]
@@ -112,24 +132,44 @@ class Replanner:
     def _explored(self, problem: Problem, budget: float, failed: set[Widths]) -> Problem:
         """The problem once the kernels of promising plans were measured."""
         for _ in range(HOPES):
-            hoped = solve(problem.hopeful(), budget, failed)
+            try:
+                hoped = solve(problem.hopeful(), budget, failed)
+            except BudgetError:
+                break  # what is predicted in earnest cannot be met either, and says by how much
             refined = self.refine([hoped.widths])
             if refined.model is problem.model:
                 break
             problem = refined
         return problem
 
+    def _challenge(
+        self, problem: Problem, scale: float, attempts: list[Attempt], failed: set[Widths]
+    ) -> None:
+        """Attempts with plans by work that keep more importance than the best one so far."""
+        best = self._best(attempts)
+        if self.by_work is None or best is None:
+            return
+        work = self.by_work.work
+        most = _AHEAD * work.at(best.solution.widths) * self.budget / best.measured.median
+        for _ in range(CHALLENGES):
+            try:
+                solution = self.by_work.plan(problem, most, failed)
+            except BudgetError:
+                return
+            if solution.importance <= best.solution.importance:
+                return
+            problem = self.refine([solution.widths])
+            cost = expected = problem.predicted(solution.widths) * scale
+            if expected <= _PLAUSIBLE * self.budget:
+                measured = self.measure(solution.widths)
+                attempts.append(Attempt(solution, expected, measured))
+                cost = measured.median
+            best = self._best(attempts) or best
+            most = work.at(solution.widths) * self.budget / cost
+
     def _best(self, attempts: list[Attempt]) -> Attempt | None:
         within = [a for a in attempts if a.measured.median <= self.budget]
         return max(within, key=lambda attempt: attempt.solution.importance, default=None)
-
-    def _chosen(
-        self, attempts: list[Attempt], cause: BudgetError | None
-    ) -> tuple[Attempt, list[Attempt]]:
-        best = self._best(attempts)
-        if best is None:
-            raise self._infeasible(attempts, cause) from cause
-        return best, attempts
 
     def _infeasible(self, attempts: list[Attempt], cause: BudgetError | None) -> BudgetError:
         if not attempts:

@@ -103,20 +103,22 @@ class Moments:
             return
         mean_x = self.x / self.rows if has_bias else np.zeros_like(self.x)
         mean_r = self.r / self.rows if has_bias else np.zeros_like(self.r)
+
+        def with_bias(change: Matrix) -> Correction:
+            return Correction(change, mean_r - np.einsum("gio,gi->go", change, mean_x))
+
         if has_bias:
-            yield Correction(nothing.weight, mean_r)
+            yield with_bias(nothing.weight)
         if not self.x.shape[1]:
             return
         gram = self.xx / self.rows - mean_x[:, :, None] * mean_x[:, None, :]
         moment = self.xr / self.rows - mean_x[:, :, None] * mean_r[:, None, :]
-        rescaled = weight * _slopes(gram, moment, weight)[:, None, :]
-        yield Correction(rescaled, mean_r - np.einsum("gio,gi->go", rescaled, mean_x))
+        yield with_bias(weight * _slopes(gram, moment, weight)[:, None, :])
         for strength in strengths:
             try:
-                weight = _ridge(gram, moment, strength)
+                yield with_bias(_ridge(gram, moment, strength))
             except np.linalg.LinAlgError:
                 continue  # too few rows for so weak a penalty
-            yield Correction(weight, mean_r - np.einsum("gio,gi->go", weight, mean_x))
 
 
 def _slopes(gram: Matrix, moment: Matrix, weight: Matrix) -> Matrix:
