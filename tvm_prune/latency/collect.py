@@ -22,7 +22,7 @@ from tvm_prune.units import SECONDS
 logger = logging.getLogger(__name__)
 
 _LOOKS = 3
-"""How many times a kernel is measured where what it costs differs from process to process."""
+"""How many times a kernel is measured where the machine may be disturbed meanwhile."""
 
 _REFERENCES = 5
 """Dense kernels that tell how fast the machine is."""

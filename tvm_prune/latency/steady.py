@@ -3,9 +3,8 @@
 The kernels of a batch take turns, and a few reference kernels take turns with them. Where those are
 slower than they usually are, or a measurement spreads widely, the batch or the kernel is measured
 again: what else runs on a machine only ever adds to a kernel's cost. By how much the references
-differ even then is taken out: some machines slow down for minutes. One reference would not do, its
-own cost changes from process to process; so does every kernel's, which is why it is measured in
-several.
+differ even then is taken out: some machines slow down for minutes. One reference would not do:
+what disturbs one kernel may leave another as it was. Hence, too, several looks at every kernel.
 """
 
 from __future__ import annotations

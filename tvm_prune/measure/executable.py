@@ -63,8 +63,8 @@ def measure_interleaved(
 ) -> list[Measurement]:
     """Latencies of models that take turns, so that a drift of the machine hits all alike.
 
-    The turns are divided among several processes, see
-    :data:`~tvm_prune.measure.repeats.PROCESSES`.
+    The turns are divided among sittings, see :data:`~tvm_prune.measure.repeats.SITTINGS`; each is a
+    process of its own.
 
     Args:
         libraries: exported shared libraries, each with a Relax ``main``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -18,13 +17,13 @@ from tvm_prune.measure.batches import run_executable_batches
 from tvm_prune.measure.building import KernelBuilder
 from tvm_prune.measure.executable import measure_interleaved, runner_pool
 from tvm_prune.measure.pool import Failed
-from tvm_prune.measure.repeats import PROCESSES, Repeats
+from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.turns import batches
 from tvm_prune.measurement import Array, Artifact, Failure, Measurement
 
 
 class LocalMeasurer:
-    """Builds kernels in parallel processes and runs them, in turns, in others.
+    """Builds kernels in parallel processes and runs them, in turns, in another process.
 
     Processes live as long as the measurer. A kernel that crashes, hangs or does not compile
     becomes a :class:`Failure` and costs one process, which is replaced.
@@ -54,8 +53,7 @@ class LocalMeasurer:
         self._builder = KernelBuilder(
             target, executor=executor, builders=builders, timeout=build_timeout
         )
-        runners = [runner_pool(self._threads, timeout=run_timeout) for _ in range(PROCESSES)]
-        self._runners = deque(runners)
+        self._runner = runner_pool(self._threads, timeout=run_timeout)
 
     @property
     def unit(self) -> str:
@@ -67,11 +65,7 @@ class LocalMeasurer:
         return self._builder.build(modules)
 
     def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
-        """Measure kernels in turns, on randomly filled arguments and a warm cache.
-
-        The next call measures in another process, see :data:`~tvm_prune.measure.repeats.PROCESSES`.
-        """
-        self._runners.rotate()
+        """Measure kernels in turns, on randomly filled arguments and a warm cache."""
         outcomes: list[Measurement | Failure] = []
         for batch in batches([artifact.arguments for artifact in artifacts]):
             outcomes += self._run_in_turns([artifacts[index] for index in batch])
@@ -93,15 +87,14 @@ class LocalMeasurer:
     def close(self) -> None:
         """Stop all processes and delete all artifacts."""
         self._builder.close()
-        for runner in self._runners:
-            runner.close()
+        self._runner.close()
 
     def _run_in_turns(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
         """Measure kernels; those that cost the process are left out, and the others run again."""
         outcomes: dict[int, Measurement | Failure] = {}
         while left := [index for index in range(len(artifacts)) if index not in outcomes]:
             kernels = [(str(artifacts[i].path), artifacts[i].arguments) for i in left]
-            [result] = self._runners[0].map(jobs.run_kernels, [(kernels, self._repeats)])
+            [result] = self._runner.map(jobs.run_kernels, [(kernels, self._repeats)])
             if isinstance(result, Failed):
                 outcomes[left[result.at or 0]] = Failure("run", result.cause)
             else:

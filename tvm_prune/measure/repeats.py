@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-PROCESSES = 3
-"""Processes, or sessions with a board, that a cost in seconds is measured in.
+SITTINGS = 3
+"""How many times, at least a second apart, a model's cost in seconds is measured.
 
-Where code and its workspaces lie in memory differs from process to process, and stays as long as
-the process does. Most kernels do not mind; some take a fifth longer in every fifth process, and a
-few twice as long. The median over several is what to expect.
+What else runs on a machine, or on the host of a virtual one, slows it for tenths of a second or for
+many; one sitting may fall into such a time as a whole.
 """
 
 
 def divided(rounds: int) -> list[int]:
-    """Rounds of measurements for each of the processes."""
-    shares = [rounds // PROCESSES + (index < rounds % PROCESSES) for index in range(PROCESSES)]
+    """Rounds of measurements for each of the sittings."""
+    shares = [rounds // SITTINGS + (index < rounds % SITTINGS) for index in range(SITTINGS)]
     return [share for share in shares if share]
 
 
