@@ -33,7 +33,6 @@ FORMAT = 1
 PROCESSORS: Mapping[str, str] = {
     "x86-avx512": "avx512f",
     "x86-avx2": "avx2",
-    "cortex-m7": "fp64",
 }
 """Classes of processors that share their seeds, the most capable first: the feature they need."""
 
