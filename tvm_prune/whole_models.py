@@ -15,7 +15,7 @@ from tvm_prune.model import Model
 from tvm_prune.session import Session
 from tvm_prune.units import SECONDS
 
-_LOOKS = 4
+_LOOKS = 2
 _NOISY = 0.08
 """Relative spread above which whole models are measured again."""
 

@@ -26,8 +26,8 @@ _NOISY = 0.08
 _DRIFTED = 1.08
 """Cost of the reference kernels over their usual one above which a batch is measured again."""
 
-_MORE_LOOKS = 3
-"""How many more times a kernel is measured, at most, where the machine is disturbed."""
+_MOST_LOOKS = 4
+"""How many times a kernel is measured, at most, where the machine is disturbed."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SteadyRunner:
         look is not run again.
         """
         taken: list[list[_Look]] = [[] for _ in artifacts]
-        for _ in range(self.looks + _MORE_LOOKS):
+        for _ in range(max(self.looks, _MOST_LOOKS)):
             pending = [position for position, own in enumerate(taken) if self._is_wanted(own)]
             if not pending:
                 break
