@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
 import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,8 @@ from tvm_prune.errors import BudgetError
 from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
 from tvm_prune.operations import multiply_accumulates
-from tvm_prune.planner import Ceiling, Problem, kept_shares, solve
+from tvm_prune.planner import ByWork, Problem, kept_shares
 from tvm_prune.workflow import Run
-
-MULTIPLE = 8
 
 
 def cost_row(measurement: Measurement) -> dict[str, Any]:
@@ -81,23 +78,23 @@ def equal_latency_rows(run: Run, levels: Sequence[float], folder: Path) -> list[
 def _methods(run: Run) -> Mapping[str, Callable[[float], Widths]]:
     """The other methods: widths by a share from 0 to 1."""
     compilation, macs = run.search.compilation, run.search.counts["macs"]
-    candidates = [
-        sorted({*range(-(-low // MULTIPLE) * MULTIPLE, high + 1, MULTIPLE), high})
-        for low, high in compilation.limits
-    ]
-    model = run.search.fitter.fit()
+    by_work = ByWork.at_multiples(macs, compilation.limits)
     problem = Problem(
-        model, compilation.dense, candidates, compilation.scores, 0.0, curves=compilation.shares
+        run.search.fitter.fit(),
+        compilation.dense,
+        by_work.candidates,
+        compilation.scores,
+        0.0,
+        curves=compilation.shares,
     )
 
     def flops(share: float) -> Widths:
-        ceiling = Ceiling("macs", macs, share * macs.at(compilation.dense))
-        return solve(replace(problem, ceilings=(ceiling,)), math.inf).widths
+        return by_work.plan(problem, share * macs.at(compilation.dense)).widths
 
     def uniform(share: float) -> Widths:
         return tuple(
             min(choices, key=lambda width: abs(width - share * width_of_group))
-            for choices, width_of_group in zip(candidates, compilation.dense, strict=True)
+            for choices, width_of_group in zip(by_work.candidates, compilation.dense, strict=True)
         )
 
     return {"flops": flops, "uniform": uniform}

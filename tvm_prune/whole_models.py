@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,12 @@ from tvm_prune.model import Model
 from tvm_prune.session import Session
 from tvm_prune.units import SECONDS
 
+logger = logging.getLogger(__name__)
+
 _LOOKS = 2
+"""How many times models are measured, at most, where the machine is disturbed."""
+_DENSE_LOOKS = 6
+"""The same for the dense model alone: whatever is planned goes by what it costs."""
 _NOISY = 0.08
 """Relative spread above which whole models are measured again."""
 
@@ -63,13 +69,17 @@ class WholeModels:
         """The dense firmware, which all others are compared with, is the fastest one."""
         return None if widths == self.compilation.dense else self.room
 
-    def measure(self, libraries: Sequence[Path]) -> list[Measurement]:
+    def measure(self, libraries: Sequence[Path], looks: int = _LOOKS) -> list[Measurement]:
         """Measure compiled models now; they take turns, so that drift hits all alike.
 
         Where the measurements spread widely, they are repeated, and the calmest round counts.
+
+        Args:
+            libraries: the models.
+            looks: rounds at most.
         """
         rounds: list[list[Measurement]] = []
-        for _ in range(_LOOKS):
+        for _ in range(looks):
             rounds.append(
                 self.session.measurer.time_models(libraries, example_inputs(self.compilation.model))
             )
@@ -91,7 +101,16 @@ class WholeModels:
     def dense_cost(self) -> Measurement:
         """Cost of the tuned dense model, from an earlier run where there is one."""
         dense = self.compilation.dense
-        return self._recorded(dense) or self._record(dense, self.measure([self.build(dense)])[0])
+        if known := self._recorded(dense):
+            return known
+        [cost] = self.measure([self.build(dense)], _DENSE_LOOKS)
+        if cost.spread > _NOISY:
+            logger.warning(
+                "This machine is busy: measurements of the dense model spread by %.0f %%, and its "
+                "cost is that uncertain.",
+                100 * cost.spread,
+            )
+        return self._record(dense, cost)
 
     @property
     def references(self) -> list[Widths]:

@@ -76,6 +76,16 @@ def test_what_is_put_is_got(
         assert len(records) == len(stored)
 
 
+def test_what_was_lost_says_nothing_and_is_not_kept(tmp_path: Path) -> None:
+    with open_records(tmp_path / "r.sqlite") as records:
+        records.put({KEY: MEASURED})
+        records.put({KEY: Failure("lost", "the board is gone")})
+        assert records.get(KEY) == MEASURED
+        other = RecordKey("board", "other", "schedule")
+        records.put({other: Failure("lost", "the board is gone")})
+        assert not records.is_settled(other)
+
+
 def test_records_outlive_the_process_that_wrote_them(path: Path) -> None:
     failure = Failure("build", "no registers left")
     other = RecordKey("board", "workload", "another schedule")

@@ -16,7 +16,7 @@ from tvm_prune.latency.records import RecordKey, Records
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
 from tvm_prune.latency.steady import Outcome, Reference, SteadyRunner
 from tvm_prune.latency.templates import Widths
-from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer
+from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
 from tvm_prune.units import SECONDS
 
 logger = logging.getLogger(__name__)
@@ -127,23 +127,33 @@ class Collector:
 
     def _references(self) -> list[Reference]:
         """The largest dense kernels; what they usually cost is kept over runs."""
-        largest = sorted(self._families, key=lambda each: float(each.slots.base.prod()))
-        entries = {each.workload.key: each for each in largest[::-1]}
-        built: dict[RecordKey, Artifact] = {}
-        for family in list(entries.values())[:_REFERENCES]:
-            with suppress(TransferError, TuningError):
-                schedule = family.source.schedule(family.workload, self._target)
-                [artifact] = self._measurer.build([schedule.mod])
-                key = self.contest.key(family.source, family.workload)
-                if isinstance(artifact, Artifact):
-                    built[replace(key, schedule=f"{key.schedule}:reference")] = artifact
+        schedules = self._largest_dense()
+        artifacts = self._measurer.build([schedule.mod for schedule in schedules.values()])
+        built = {
+            key: artifact
+            for key, artifact in zip(schedules, artifacts, strict=True)
+            if isinstance(artifact, Artifact)
+        }
         missing = [key for key in built if not self._records.is_settled(key)]
         alone = SteadyRunner(self._measurer, looks=_LOOKS)
         outcomes = alone.run([built[key] for key in missing])
         self._records.put(dict(zip(missing, outcomes, strict=True)))
+        raise_if_lost([*artifacts, *outcomes])
         usual = {key: self._records.get(key) for key in built}
         return [
             Reference(built[key], outcome.median)
             for key, outcome in usual.items()
             if isinstance(outcome, Measurement)
         ]
+
+    def _largest_dense(self) -> dict[RecordKey, Any]:
+        """Schedules of the largest dense kernels, by what their usual costs are recorded under."""
+        largest = sorted(self._families, key=lambda each: float(each.slots.base.prod()))[::-1]
+        distinct = {family.workload.key: family for family in largest}
+        schedules = {}
+        for family in list(distinct.values())[:_REFERENCES]:
+            key = self.contest.key(family.source, family.workload)
+            with suppress(TransferError, TuningError):
+                schedule = family.source.schedule(family.workload, self._target)
+                schedules[replace(key, schedule=f"{key.schedule}:reference")] = schedule
+        return schedules

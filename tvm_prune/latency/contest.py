@@ -121,14 +121,9 @@ class Contest:
             artifacts = [each for each in built if isinstance(each, Artifact)]
             ran = iter((self.run or self.measurer.run)(artifacts))
             outcomes = [each if isinstance(each, Failure) else next(ran) for each in built]
-            kept = {
-                key: outcome
-                for key, outcome in zip(batch, outcomes, strict=True)
-                if not (isinstance(outcome, Failure) and outcome.is_lost)
-            }
-            self.records.put(kept)
-            self.measured += len(kept)
+            self.records.put(dict(zip(batch, outcomes, strict=True)))
             raise_if_lost(outcomes)
+            self.measured += len(batch)
         if keys:
             logger.info("%d schedules measured to find the fastest", len(keys))
 

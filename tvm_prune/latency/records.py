@@ -139,12 +139,16 @@ class Records:
         return outcome is not None
 
     def put(self, outcomes: Mapping[RecordKey, Measurement | Failure]) -> None:
-        """Store measurements; an older one under the same key is replaced."""
+        """Store measurements; an older one under the same key is replaced.
+
+        What was lost is not stored: it says nothing about the kernel.
+        """
         now = time.time()
-        self._tried.update(outcomes)
+        kept = {key: outcome for key, outcome in outcomes.items() if not _is_lost(outcome)}
+        self._tried.update(kept)
         rows = [
             (*astuple(key), *_text(outcome), now, *_conditions(outcome))
-            for key, outcome in outcomes.items()
+            for key, outcome in kept.items()
         ]
         with self._transaction():
             self._connection.executemany(
@@ -169,6 +173,10 @@ def open_records(path: Path) -> Iterator[Records]:
         yield records
     finally:
         records.close()
+
+
+def _is_lost(outcome: Measurement | Failure) -> bool:
+    return isinstance(outcome, Failure) and outcome.is_lost
 
 
 def _text(outcome: Measurement | Failure) -> tuple[str, str, str | None]:

@@ -12,7 +12,7 @@ from tvm_prune.errors import MeasureError
 from tvm_prune.machine import conditions, core_count
 from tvm_prune.measure import jobs
 from tvm_prune.measure.pool import Failed, WorkerPool
-from tvm_prune.measure.repeats import Repeats, divided
+from tvm_prune.measure.repeats import Repeats, divided, pooled
 from tvm_prune.measurement import Measurement
 
 _TIMEOUT = 600.0
@@ -80,15 +80,13 @@ def measure_interleaved(
         MeasureError: if a model cannot be loaded, crashes, or all take longer than ten minutes.
     """
     paths = [str(library) for library in libraries]
-    samples: list[list[float]] = [[] for _ in paths]
-    for turns in divided(rounds):
-        arguments = (paths, dict(inputs), turns, repeats or Repeats())
-        for taken, more in zip(
-            samples, run_in_worker(jobs.time_models, arguments, threads), strict=True
-        ):
-            taken += more
+    length = repeats or Repeats()
+    sittings = [
+        run_in_worker(jobs.time_models, (paths, dict(inputs), turns, length), threads)
+        for turns in divided(rounds)
+    ]
     now = conditions()
-    return [Measurement(tuple(taken), "seconds", now) for taken in samples]
+    return [Measurement(samples, "seconds", now) for samples in pooled(sittings)]
 
 
 def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 SITTINGS = 3
 """How many times, at least a second apart, a model's cost in seconds is measured.
@@ -17,6 +19,11 @@ def divided(rounds: int) -> list[int]:
     """Rounds of measurements for each of the sittings."""
     shares = [rounds // SITTINGS + (index < rounds % SITTINGS) for index in range(SITTINGS)]
     return [share for share in shares if share]
+
+
+def pooled(sittings: Iterable[Sequence[Sequence[float]]]) -> list[tuple[float, ...]]:
+    """All samples of each model, from the samples of each model in every sitting."""
+    return [tuple(chain.from_iterable(own)) for own in zip(*sittings, strict=True)]
 
 
 @dataclass(frozen=True)

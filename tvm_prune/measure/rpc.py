@@ -17,7 +17,7 @@ from tvm_prune.measure.building import KernelBuilder
 from tvm_prune.measure.clocks import CLOCKS, Clock
 from tvm_prune.measure.facts import conditions_of
 from tvm_prune.measure.pool import Failed, WorkerPool
-from tvm_prune.measure.repeats import Repeats, divided
+from tvm_prune.measure.repeats import Repeats, divided, pooled
 from tvm_prune.measure.rpc_jobs import Refused, Told
 from tvm_prune.measure.servers import Finder, Servers
 from tvm_prune.measure.terms import SessionTerms
@@ -108,19 +108,13 @@ class RpcMeasurer:
         self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15
     ) -> list[Measurement]:
         """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`."""
-        samples: list[list[float]] = [[] for _ in libraries]
-        for turns in [rounds] if self._repeats.exact else divided(rounds):
-            told = self._on_a_server(
-                rpc_jobs.time_models,
-                [str(library) for library in libraries],
-                dict(inputs),
-                turns,
-                self._repeats,
-                self._terms,
-            )
-            for taken, more in zip(samples, told.result, strict=True):
-                taken += more
-        now = conditions_of(told.facts)
+        paths, length = [str(library) for library in libraries], self._repeats
+        sittings = [
+            self._on_a_server(rpc_jobs.time_models, paths, dict(inputs), turns, length, self._terms)
+            for turns in ([rounds] if length.exact else divided(rounds))
+        ]
+        now = conditions_of(sittings[-1].facts)
+        samples = pooled(told.result for told in sittings)
         return [_measurement(taken, self._clock, now) for taken in samples]
 
     def describe(self) -> dict[str, Any]:

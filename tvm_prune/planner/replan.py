@@ -78,10 +78,11 @@ class Replanner:
         attempts: list[Attempt] = []
         failed: set[Widths] = set()
         problem, scale, cause = self._approach(attempts, failed)
-        self._challenge(problem, scale, attempts, failed)
         best = self._best(attempts)
         if best is None:
             raise self._infeasible(attempts, cause) from cause
+        if self.by_work is not None:
+            best = self._challenged(best, self.by_work, problem, scale, attempts)
         return best, attempts
 
     def _approach(
@@ -142,30 +143,34 @@ class Replanner:
             problem = refined
         return problem
 
-    def _challenge(
-        self, problem: Problem, scale: float, attempts: list[Attempt], failed: set[Widths]
-    ) -> None:
-        """Attempts with plans by work that keep more importance than the best one so far."""
-        best = self._best(attempts)
-        if self.by_work is None or best is None:
-            return
-        work = self.by_work.work
+    def _challenged(
+        self,
+        best: Attempt,
+        by_work: ByWork,
+        problem: Problem,
+        scale: float,
+        attempts: list[Attempt],
+    ) -> Attempt:
+        """The best plan once plans by work that keep more importance were attempted too."""
+        above = {a.solution.widths for a in attempts if a.measured.median > self.budget}
+        work = by_work.work
         most = _AHEAD * work.at(best.solution.widths) * self.budget / best.measured.median
         for _ in range(CHALLENGES):
             try:
-                solution = self.by_work.plan(problem, most, failed)
+                solution = by_work.plan(problem, most, above)
             except BudgetError:
-                return
+                break
             if solution.importance <= best.solution.importance:
-                return
+                break
             problem = self.refine([solution.widths])
             cost = expected = problem.predicted(solution.widths) * scale
             if expected <= _PLAUSIBLE * self.budget:
-                measured = self.measure(solution.widths)
-                attempts.append(Attempt(solution, expected, measured))
-                cost = measured.median
-            best = self._best(attempts) or best
+                attempt = Attempt(solution, expected, self.measure(solution.widths))
+                attempts.append(attempt)
+                cost = attempt.measured.median
+                best = attempt if cost <= self.budget else best
             most = work.at(solution.widths) * self.budget / cost
+        return best
 
     def _best(self, attempts: list[Attempt]) -> Attempt | None:
         within = [a for a in attempts if a.measured.median <= self.budget]
