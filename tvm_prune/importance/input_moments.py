@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tvm_prune.activations import BLOCK, summed_products
 from tvm_prune.importance.consumers import Consumer
 from tvm_prune.importance.context import Context, channels_last
 from tvm_prune.model import Array
 
 MOST_ROWS = 32_000
 """Positions that the second moments of a layer's input are taken over, about."""
-BLOCK = 1024
-"""Positions that are gathered before they are multiplied."""
 
 
 class InputMoments:
@@ -41,7 +40,7 @@ class InputMoments:
             self._waiting = []
             self.rows += len(rows)
             self.total += rows.sum(axis=0, dtype=np.float64)
-            self.products += rows.T @ rows
+            self.products += summed_products(rows, rows)
 
     @property
     def channels(self) -> int:

@@ -9,11 +9,10 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from tvm_prune.activations import BLOCK, summed_products
 from tvm_prune.model import Array
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-BLOCK = 1024
-"""Rows that are gathered before they are multiplied: a product of few is all memory traffic."""
 
 Matrix = NDArray[np.float64]
 
@@ -69,11 +68,10 @@ class Moments:
         inputs, lacking = (np.concatenate(p, axis=1) for p in zip(*self._waiting, strict=True))
         self._waiting = []
         self.rows += inputs.shape[1]
-        transposed = inputs.swapaxes(1, 2)
         self.x += inputs.sum(axis=1, dtype=np.float64)
         self.r += lacking.sum(axis=1, dtype=np.float64)
-        self.xx += transposed @ inputs
-        self.xr += transposed @ lacking
+        self.xx += summed_products(inputs, inputs)
+        self.xr += summed_products(inputs, lacking)
         self.rr += float((lacking.astype(np.float64) ** 2).sum())
 
     def error(self, correction: Correction) -> float:
