@@ -36,12 +36,16 @@ class Moments:
     Everything is counted within the groups of a grouped layer, which are layers of their own.
 
     Args:
-        groups: number of groups; 1 where the layer has none.
-        inputs: inputs of a group, its kernel window included.
-        outputs: outputs of a group.
+        weight: that of the layer as it is, shape (groups, inputs, outputs), counted within a group
+            and the kernel window included.
+        most_inputs: where there are more of them, nothing is remembered of x.
     """
 
-    def __init__(self, groups: int, inputs: int, outputs: int) -> None:
+    def __init__(self, weight: Matrix, most_inputs: int) -> None:
+        groups, inputs, outputs = weight.shape
+        inputs = inputs if inputs <= most_inputs else 0
+        self.weight = weight
+        self._weight = weight.astype(np.float32)
         self.rows = 0
         self.x = np.zeros((groups, inputs))
         self.r = np.zeros((groups, outputs))
@@ -50,14 +54,14 @@ class Moments:
         self.rr = 0.0
         self._waiting: list[tuple[Array, Array]] = []
 
-    def add(self, inputs: Array, lacking: Array) -> None:
+    def add(self, inputs: Array, wanted: Array) -> None:
         """Add rows.
 
         Args:
             inputs: shape (groups, rows, inputs).
-            lacking: shape (groups, rows, outputs).
+            wanted: what their product with the weight should be, shape (groups, rows, outputs).
         """
-        self._waiting.append((inputs, lacking))
+        self._waiting.append((inputs, wanted))
         if sum(rows.shape[1] for rows, _ in self._waiting) >= BLOCK:
             self.finish()
 
@@ -65,8 +69,10 @@ class Moments:
         """Add up the rows that are still waiting; needed before anything is read."""
         if not self._waiting:
             return
-        inputs, lacking = (np.concatenate(p, axis=1) for p in zip(*self._waiting, strict=True))
+        inputs, wanted = (np.concatenate(p, axis=1) for p in zip(*self._waiting, strict=True))
         self._waiting = []
+        lacking = wanted - inputs @ self._weight
+        inputs = inputs[..., : self.x.shape[1]]
         self.rows += inputs.shape[1]
         self.x += inputs.sum(axis=1, dtype=np.float64)
         self.r += lacking.sum(axis=1, dtype=np.float64)
@@ -82,16 +88,13 @@ class Moments:
         constant = self.rows * (bias**2).sum()
         return float(self.rr + explained + of_bias + constant) / max(1, self.rows)
 
-    def corrections(
-        self, weight: Matrix, *, has_bias: bool, strengths: tuple[float, ...]
-    ) -> Iterator[Correction]:
+    def corrections(self, *, has_bias: bool, strengths: tuple[float, ...]) -> Iterator[Correction]:
         """No correction, that of the bias, of every output's scale, and ridge regressions.
 
         Bias and scale are what a batch norm's mean and variance, estimated anew, would correct;
         they are few numbers, so few samples are enough to find them.
 
         Args:
-            weight: that of the layer as it is, shape (groups, inputs, outputs).
             has_bias: whether the layer adds anything that can be corrected.
             strengths: of the ridge regressions.
         """
@@ -111,7 +114,7 @@ class Moments:
             return
         gram = self.xx / self.rows - mean_x[:, :, None] * mean_x[:, None, :]
         moment = self.xr / self.rows - mean_x[:, :, None] * mean_r[:, None, :]
-        yield with_bias(weight * _slopes(gram, moment, weight)[:, None, :])
+        yield with_bias(self.weight * _slopes(gram, moment, self.weight)[:, None, :])
         for strength in strengths:
             try:
                 yield with_bias(_ridge(gram, moment, strength))
@@ -141,7 +144,6 @@ def _ridge(gram: Matrix, moment: Matrix, strength: float) -> Matrix:
 def best_correction(
     fit: Moments,
     held_out: Moments,
-    weight: Matrix,
     *,
     has_bias: bool,
     strengths: tuple[float, ...] = STRENGTHS,
@@ -149,5 +151,5 @@ def best_correction(
     """The correction with the least error on held-out rows, none at all being one of them."""
     for moments in (fit, held_out):
         moments.finish()
-    choices = fit.corrections(weight, has_bias=has_bias, strengths=strengths)
+    choices = fit.corrections(has_bias=has_bias, strengths=strengths)
     return min(choices, key=held_out.error)

@@ -135,14 +135,10 @@ class Recovery:
         for walk, values in ((self.dense, {}), (self.pruned, self.values)):
             walk.advance(walk.graph.made_at[layer.node.output[0]], values)
         blocks = self._blocks(layer)
-        groups, inputs, outputs = blocks.matrices.shape
-        fitted = inputs if inputs <= MOST_INPUTS else 0
-        fit, held_out = (Moments(groups, fitted, outputs) for _ in range(2))
+        fit, held_out = (Moments(blocks.matrices, MOST_INPUTS) for _ in range(2))
         self._accumulate(layer, blocks, fit, held_out)
-        has_bias = layer.bias is not None
-        self._apply(
-            layer, blocks, best_correction(fit, held_out, blocks.matrices, has_bias=has_bias)
-        )
+        chosen = best_correction(fit, held_out, has_bias=layer.bias is not None)
+        self._apply(layer, blocks, chosen)
 
     def _blocks(self, layer: Layer) -> Blocks:
         graph, weight = self.pruned.graph, self.values[layer.weight]
@@ -159,7 +155,7 @@ class Recovery:
             join = None
         others = [join.other] if join else []
         generator = np.random.default_rng(self.seed)
-        wanted = max(ROWS, ROWS_PER_INPUT * fit.x.shape[1])
+        rows = max(ROWS, ROWS_PER_INPUT * fit.x.shape[1])
         stride = self._stride()
         batches = self.dense.batches[::stride]
         samples = sum(len(next(iter(batch.values()))) for batch in batches)
@@ -170,15 +166,14 @@ class Recovery:
         )
         for index, (dense, pruned) in enumerate(streams):
             output = dense[layer.output]
-            cells = choose_cells(layer, output, -(-wanted // samples), generator)
+            cells = choose_cells(layer, output, -(-rows // samples), generator)
             target = outputs_at(layer, output, cells)[:, self._kept(layer)]
             inputs = inputs_at(layer, pruned[layer.data], blocks.kernel, cells)
-            lacking = target - self._offset(layer, target.shape[1])
+            wanted = target - self._offset(layer, target.shape[1])
             if join:
-                lacking = lacking + self._missing_beside(layer, join, dense, pruned, cells)
+                wanted = wanted + self._missing_beside(layer, join, dense, pruned, cells)
             moments = fit if index * stride < self.fitting else held_out
-            split, residual = blocks.rows(inputs, lacking)
-            moments.add(split[..., : fit.x.shape[1]], residual)
+            moments.add(blocks.split(inputs), blocks.split(wanted))
 
     def _stride(self) -> int:
         """Layers whose input is computed from the model's inputs get fewer samples.
@@ -233,17 +228,9 @@ class Blocks:
     matrices: NDArray[np.float64]
     is_rows_first: bool
 
-    def rows(self, inputs: Array, target: Array) -> tuple[Array, Array]:
-        """Inputs (groups, rows, inputs) of the layer, and what its outputs lack, likewise.
-
-        Args:
-            inputs: (rows, inputs of all groups).
-            target: (rows, outputs of all groups), what its product with the inputs should be.
-        """
-        groups = len(self.matrices)
-        split = inputs.reshape(len(inputs), groups, -1).swapaxes(0, 1)
-        wanted = target.reshape(len(target), groups, -1).swapaxes(0, 1)
-        return split, wanted - split @ self.matrices.astype(inputs.dtype)
+    def split(self, values: Array) -> Array:
+        """Inputs or outputs of all groups, (rows, n), as those of each: (groups, rows, n)."""
+        return values.reshape(len(values), len(self.matrices), -1).swapaxes(0, 1)
 
     def corrected(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
         """The weight in its own shape with a correction added."""
