@@ -53,6 +53,7 @@ def rows_of(
         after = None
         if epochs and side not in beaten:
             batches = Batches(subject.data.training, subject.seed)
+            module.to(memory_format=torch.channels_last)
             tvm_prune.torch.finetune(module, batches, epochs=epochs)
             after = share_correct(module, subject.data.test)
         row = {"side": side, "measured_ratio": measured, "accuracy": before[side]}

@@ -101,6 +101,8 @@ def main() -> None:
     tvm_prune.torch.prune_module(network, result.plan, example=(image,))
     recovered = {name: torch.from_numpy(v.copy()) for name, v in result.model.parameters.items()}
     network.load_state_dict(recovered, strict=False)
+    for module in (network, teacher):
+        module.to(memory_format=torch.channels_last)  # trains faster on a processor
     tvm_prune.torch.finetune(
         network,
         Batches(load_split(options.data, "train"), seed=1),

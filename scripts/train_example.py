@@ -227,6 +227,7 @@ def train(
     The accuracy on the held-out images is printed to follow the progress; it decides nothing, and
     the network after the last epoch is the one that counts.
     """
+    network.to(memory_format=torch.channels_last)
     loss_function = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
     optimizer = torch.optim.SGD(
         network.parameters(),
