@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.75, 0.5, 0.33])
     parser.add_argument("--sides", nargs="+", choices=list(sides()), default=list(sides()))
     parser.add_argument("--samples", type=int, default=Settings().samples)
-    parser.add_argument("--train-epochs", type=int, default=8)
+    parser.add_argument("--train-epochs", type=int, default=4)
     parser.add_argument("--finetune-epochs", type=int, default=2)
     parser.add_argument("--trials", type=int, default=Settings().trials)
     parser.add_argument("--board", default="host")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tvm_prune.deployment import recovered
 from tvm_prune.frontend import load
 from tvm_prune.latency import Widths
 from tvm_prune.plan import PruningPlan
+from tvm_prune.result import PruneResult
 from tvm_prune.transform import prune_parameters
 from tvm_prune.workflow import Run
 
@@ -43,6 +44,7 @@ class Subject:
         seed: seed of everything random.
         ratios: what was measured already, by the shapes of a module's parameters: modules that
             differ in their weights alone are as fast as each other.
+        results: what the product delivered already, by the latency ratio asked for.
     """
 
     network: Any
@@ -50,6 +52,7 @@ class Subject:
     run: Run
     seed: int
     ratios: dict[Shapes, float]
+    results: dict[float, PruneResult] = field(default_factory=dict)
 
     @property
     def example(self) -> Any:
@@ -71,6 +74,12 @@ class Subject:
         dense, pruned = search.models.measure([search.models.build(search.compilation.dense), path])
         return pruned.median / dense.median
 
+    def result(self, ratio: float) -> PruneResult:
+        """What the product delivers within a latency ratio."""
+        if ratio not in self.results:
+            self.results[ratio] = self.run.prune(Budgets.parse(latency=f"{ratio}x"))
+        return self.results[ratio]
+
     def module(self, plan: PruningPlan, values: Any) -> Any:
         """The dense module pruned by a plan, with weights of its own."""
         module = tvm_prune.torch.prune_module(copy.deepcopy(self.network), plan)
@@ -79,16 +88,17 @@ class Subject:
         return module.eval()
 
 
-def ours(subject: Subject, ratio: float, *, recover: bool = True) -> Pruned:
+def ours(subject: Subject, ratio: float) -> Pruned:
     """The product's default."""
-    search = subject.run.search
-    settings = search.settings
-    search.settings = replace(settings, recover=recover)
-    try:
-        result = subject.run.prune(Budgets.parse(latency=f"{ratio}x"))
-    finally:
-        search.settings = settings
+    result = subject.result(ratio)
     return subject.module(result.plan, result.model.parameters), result.latency_ratio
+
+
+def ours_without_recovery(subject: Subject, ratio: float) -> Pruned:
+    """The same plan, its weights as they are in the dense network."""
+    result = subject.result(ratio)
+    values = prune_parameters(subject.run.search.compilation.model.parameters, result.plan)
+    return subject.module(result.plan, values), result.latency_ratio
 
 
 def uniform(subject: Subject, ratio: float) -> Pruned:
@@ -166,7 +176,7 @@ def sides() -> dict[str, Callable[[Subject, float], Pruned]]:
     """What is compared, by name."""
     table: dict[str, Callable[[Subject, float], Pruned]] = {
         "ours": ours,
-        "ours_without_recovery": lambda subject, ratio: ours(subject, ratio, recover=False),
+        "ours_without_recovery": ours_without_recovery,
         "by_macs": by_macs,
         "uniform": uniform,
     }
