@@ -26,7 +26,7 @@ from rich.table import Table
 import tvm_prune.torch
 from benchmarks.accuracy_networks import ARCHITECTURES, Batches, Data, share_correct, trained
 from benchmarks.accuracy_sides import RIVAL, Pruned, Shapes, Subject, sides
-from benchmarks.results_file import stored_rows, write_results
+from benchmarks.results_file import circumstances, stored_rows, write_results
 from tvm_prune import Settings
 from tvm_prune.console import ConsoleProgress
 from tvm_prune.frontend import load
@@ -162,7 +162,8 @@ def _new_rows(
         subject = Subject(network, data, run, seed, ratios)
         for ratio, chosen in missing.items():
             for row in rows_of(subject, ratio, options.finetune_epochs, chosen):
-                yield {**conditions, "ratio": ratio, "dense_accuracy": dense, **row}
+                told = {"dense_accuracy": dense, "circumstances": circumstances()}
+                yield {**conditions, "ratio": ratio, **row, **told}
 
 
 def _is_known(

@@ -14,7 +14,10 @@ from typing import Any
 from tvm_prune.machine import cpu_name
 
 _FOLDER = Path(__file__).parent / "results"
-_PACKAGES = ("apache-tvm", "apache-tvm-ffi", "numpy", "onnxruntime", "scipy", "xgboost")
+_PACKAGES = (
+    "apache-tvm", "apache-tvm-ffi", "numpy", "onnxruntime", "scipy", "torch", "torch-pruning",
+    "xgboost",
+)  # fmt: skip
 
 
 def write_results(
