@@ -144,7 +144,7 @@ def trained(name: str, seed: int, epochs: int, data: Data, folder: Path) -> Any:
     train(network, data.training, data.held_out, settings, generator)
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), path)
-    return network.to(memory_format=torch.contiguous_format).eval()
+    return network.eval()
 
 
 def share_correct(network: Any, split: Split) -> float:

@@ -257,6 +257,7 @@ def train(
             f"held-out accuracy {correct:.2%}, {time.monotonic() - started:.0f} s",
             flush=True,
         )
+    network.to(memory_format=torch.contiguous_format)
 
 
 # --- Evaluation -----------------------------------------------------------------------------------

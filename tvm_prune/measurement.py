@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy.typing as npt
 
@@ -90,6 +90,11 @@ class Failure:
         return self.stage == LOST
 
 
+def is_lost(outcome: object) -> TypeGuard[Failure]:
+    """Whether an outcome says nothing about the kernel, so that it is not to be recorded."""
+    return isinstance(outcome, Failure) and outcome.is_lost
+
+
 def raise_if_lost(outcomes: Iterable[object]) -> None:
     """Stop where a board or its build workers are gone; to be called when the rest is recorded.
 
@@ -97,7 +102,7 @@ def raise_if_lost(outcomes: Iterable[object]) -> None:
         MeasureError: with the first lost outcome's cause.
     """
     for outcome in outcomes:
-        if isinstance(outcome, Failure) and outcome.is_lost:
+        if is_lost(outcome):
             raise MeasureError(outcome.cause)
 
 

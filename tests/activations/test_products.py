@@ -37,7 +37,7 @@ def test_the_covariance_of_what_hardly_varies_survives(mean: float) -> None:
     mixed = generator.standard_normal((2000, 4)) @ generator.standard_normal((4, 16))
     values = (mean + 0.1 * mixed).astype(np.float32)
     means = values.mean(axis=0, dtype=np.float64)
-    covariance = summed_products(values, values) / len(values) - np.outer(means, means)
+    covariance = summed_products(values) / len(values) - np.outer(means, means)
     wanted = np.cov(values.astype(np.float64), rowvar=False, bias=True)
     np.testing.assert_allclose(covariance, wanted, rtol=1e-3, atol=1e-4 * wanted.max())
     assert np.linalg.eigvalsh(covariance).min() > -1e-4 * np.trace(wanted)

@@ -40,7 +40,7 @@ class InputMoments:
             self._waiting = []
             self.rows += len(rows)
             self.total += rows.sum(axis=0, dtype=np.float64)
-            self.products += summed_products(rows, rows)
+            self.products += summed_products(rows)
 
     @property
     def channels(self) -> int:

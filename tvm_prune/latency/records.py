@@ -17,7 +17,7 @@ from typing import Any
 
 from tvm_prune.errors import MeasureError
 from tvm_prune.machine import UNKNOWN, Conditions
-from tvm_prune.measurement import Failure, Measurement
+from tvm_prune.measurement import Failure, Measurement, is_lost
 
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -144,7 +144,7 @@ class Records:
         What was lost is not stored: it says nothing about the kernel.
         """
         now = time.time()
-        kept = {key: outcome for key, outcome in outcomes.items() if not _is_lost(outcome)}
+        kept = {key: outcome for key, outcome in outcomes.items() if not is_lost(outcome)}
         self._tried.update(kept)
         rows = [
             (*astuple(key), *_text(outcome), now, *_conditions(outcome))
@@ -173,10 +173,6 @@ def open_records(path: Path) -> Iterator[Records]:
         yield records
     finally:
         records.close()
-
-
-def _is_lost(outcome: Measurement | Failure) -> bool:
-    return isinstance(outcome, Failure) and outcome.is_lost
 
 
 def _text(outcome: Measurement | Failure) -> tuple[str, str, str | None]:

@@ -76,8 +76,7 @@ class Replanner:
             BudgetError: if no plan was measured within the budget; names the closest one.
         """
         attempts: list[Attempt] = []
-        failed: set[Widths] = set()
-        problem, scale, cause = self._approach(attempts, failed)
+        problem, scale, cause = self._approach(attempts)
         best = self._best(attempts)
         if best is None:
             raise self._infeasible(attempts, cause) from cause
@@ -85,15 +84,13 @@ class Replanner:
             best = self._challenged(best, self.by_work, problem, scale, attempts)
         return best, attempts
 
-    def _approach(
-        self, attempts: list[Attempt], failed: set[Widths]
-    ) -> tuple[Problem, float, BudgetError | None]:
+    def _approach(self, attempts: list[Attempt]) -> tuple[Problem, float, BudgetError | None]:
         """Plan and measure until the budget is used up; why it ended early, where it did."""
         problem, scale, met = self.refine([]), self.scale, self.scale
         aim = self.budget
         while len(attempts) < ROUNDS:
             try:
-                problem, solution = self._settle(problem, aim / scale, failed)
+                problem, solution = self._settle(problem, aim / scale, self._failed(attempts))
             except BudgetError as error:
                 exhausted = aim == self.budget and scale <= met * SAME_SCALE
                 if self._best(attempts) or exhausted:
@@ -110,10 +107,8 @@ class Replanner:
             if CLOSE_ENOUGH * self.budget <= measured.median <= self.budget:
                 break
             aim = self.budget
-            if measured.median > self.budget:
-                if len(attempts) > 1 and attempts[-2].solution.widths in failed:
-                    aim = self.budget**2 / measured.median
-                failed.add(solution.widths)
+            if len(self._failed(attempts[-2:])) == 2:
+                aim = self.budget**2 / measured.median
         return problem, scale, None
 
     def _settle(
@@ -152,12 +147,12 @@ class Replanner:
         attempts: list[Attempt],
     ) -> Attempt:
         """The best plan once plans by work that keep more importance were attempted too."""
-        above = {a.solution.widths for a in attempts if a.measured.median > self.budget}
+        failed = self._failed(attempts)
         work = by_work.work
         most = _AHEAD * work.at(best.solution.widths) * self.budget / best.measured.median
         for _ in range(CHALLENGES):
             try:
-                solution = by_work.plan(problem, most, above)
+                solution = by_work.plan(problem, most, failed)
             except BudgetError:
                 break
             if solution.importance <= best.solution.importance:
@@ -175,6 +170,10 @@ class Replanner:
     def _best(self, attempts: list[Attempt]) -> Attempt | None:
         within = [a for a in attempts if a.measured.median <= self.budget]
         return max(within, key=lambda attempt: attempt.solution.importance, default=None)
+
+    def _failed(self, attempts: list[Attempt]) -> set[Widths]:
+        """Widths that were measured above the budget."""
+        return {a.solution.widths for a in attempts if a.measured.median > self.budget}
 
     def _infeasible(self, attempts: list[Attempt], cause: BudgetError | None) -> BudgetError:
         if not attempts:

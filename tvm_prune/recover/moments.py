@@ -76,7 +76,7 @@ class Moments:
         self.rows += inputs.shape[1]
         self.x += inputs.sum(axis=1, dtype=np.float64)
         self.r += lacking.sum(axis=1, dtype=np.float64)
-        self.xx += summed_products(inputs, inputs)
+        self.xx += summed_products(inputs)
         self.xr += summed_products(inputs, lacking)
         self.rr += float((lacking.astype(np.float64) ** 2).sum())
 

@@ -11,7 +11,7 @@ from typing import Any
 import tvm
 from tvm.target import Target
 
-from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
+from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, is_lost, raise_if_lost
 from tvm_prune.tuning.candidates import (
     SearchSettings,
     cost_model,
@@ -213,7 +213,7 @@ class _Session:
         results = [runner_result(outcome) for outcome in outcomes]
         with interrupts_held_back():
             for candidate, outcome in zip(candidates, outcomes, strict=True):
-                if not (isinstance(outcome, Failure) and outcome.is_lost):
+                if not is_lost(outcome):
                     self._commit(kernel.workload, candidate, outcome)
             raise_if_lost(outcomes)
             self.cost_model.update(kernel.context, candidates, results)
