@@ -11,7 +11,9 @@ from tvm_prune.measure import (
     measure_interleaved,
     run_executable,
 )
-from tvm_prune.measure.jobs import time_models
+from tvm_prune.measure.executable import model_runner
+from tvm_prune.measure.jobs import run_model, time_models
+from tvm_prune.measure.repeats import BETWEEN_SITTINGS
 
 
 def test_an_executable_computes_in_a_process_of_its_own(library, squares) -> None:
@@ -39,9 +41,34 @@ def test_turns_alternate_between_the_executables(monkeypatch) -> None:
     called: list[str] = []
     monkeypatch.setattr(jobs, "_bound_call", lambda path, _inputs: lambda: called.append(path))
     monkeypatch.setattr(jobs, "seconds_of", lambda _call: 1.0)
-    samples = time_models(["a", "b"], {}, 3, Repeats())
+    samples = time_models(["a", "b"], {}, [3], Repeats())
     assert called == ["a", "b"] * 3
     assert [len(taken) for taken in samples] == [3, 3]
+
+
+def test_sittings_are_apart(monkeypatch) -> None:
+    events: list[object] = []
+    monkeypatch.setattr(jobs, "_bound_call", lambda path, _inputs: lambda: events.append(path))
+    monkeypatch.setattr(jobs, "seconds_of", lambda _call: 1.0)
+    monkeypatch.setattr(jobs.time, "sleep", lambda rest: events.append(rest) if rest else None)
+    [samples] = time_models(["a"], {}, [2, 1], Repeats())
+    assert events == ["a", "a", BETWEEN_SITTINGS, "a"]
+    assert len(samples) == 3
+
+
+def test_what_is_written_to_a_path_anew_is_not_taken_for_what_was_there(
+    library, squares, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.so"
+    runner = model_runner(1)
+    try:
+        for size in (16, 32):
+            path.unlink(missing_ok=True)
+            path.write_bytes(library(size).read_bytes())
+            [[product]] = runner.map(run_model, [(str(path), squares(size))])
+            assert product.shape == (size, size)
+    finally:
+        runner.close()
 
 
 def test_wrong_input_names_are_told(library, squares) -> None:

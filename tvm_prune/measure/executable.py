@@ -12,12 +12,14 @@ from tvm_prune.errors import MeasureError
 from tvm_prune.machine import conditions, core_count
 from tvm_prune.measure import jobs
 from tvm_prune.measure.pool import Failed, WorkerPool
-from tvm_prune.measure.repeats import Repeats, divided, pooled
+from tvm_prune.measure.repeats import Repeats, divided
 from tvm_prune.measurement import Measurement
 
 _TIMEOUT = 600.0
 _MAXIMUM_USES = 64
 """Batches of kernels after which a runner is replaced; libraries it has loaded stay loaded."""
+_MAXIMUM_MODELS = 8
+"""The same for models, whose weights may be large."""
 
 
 def run_executable(
@@ -60,11 +62,11 @@ def measure_interleaved(
     rounds: int = 15,
     threads: int | None = None,
     repeats: Repeats | None = None,
+    runner: WorkerPool | None = None,
 ) -> list[Measurement]:
     """Latencies of models that take turns, so that a drift of the machine hits all alike.
 
-    The turns are divided among sittings, see :data:`~tvm_prune.measure.repeats.SITTINGS`; each is a
-    process of its own.
+    The turns are divided among sittings, see :data:`~tvm_prune.measure.repeats.SITTINGS`.
 
     Args:
         libraries: exported shared libraries, each with a Relax ``main``.
@@ -72,6 +74,7 @@ def measure_interleaved(
         rounds: turns; each gives one sample per library.
         threads: size of TVM's thread pool; all processors by default.
         repeats: its `seconds` is the least that one turn takes; a fast model is called repeatedly.
+        runner: a process to use, from :func:`model_runner`; one of their own by default.
 
     Returns:
         One measurement per library, in seconds.
@@ -80,33 +83,42 @@ def measure_interleaved(
         MeasureError: if a model cannot be loaded, crashes, or all take longer than ten minutes.
     """
     paths = [str(library) for library in libraries]
-    length = repeats or Repeats()
-    sittings = [
-        run_in_worker(jobs.time_models, (paths, dict(inputs), turns, length), threads)
-        for turns in divided(rounds)
-    ]
+    job = paths, dict(inputs), divided(rounds), repeats or Repeats()
+    if runner is None:
+        samples = run_in_worker(jobs.time_models, job, threads)
+    else:
+        samples = _run(runner, jobs.time_models, job)
     now = conditions()
-    return [Measurement(samples, "seconds", now) for samples in pooled(sittings)]
+    return [Measurement(tuple(own), "seconds", now) for own in samples]
 
 
 def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:
     """Result of one job in a process of its own."""
-    pool = runner_pool(threads or core_count(), timeout=_TIMEOUT)
+    pool = model_runner(threads or core_count())
     try:
-        [result] = pool.map(function, [arguments])
+        return _run(pool, function, arguments)
     finally:
         pool.close()
+
+
+def _run(pool: WorkerPool, function: Any, arguments: tuple[Any, ...]) -> Any:
+    [result] = pool.map(function, [arguments])
     if isinstance(result, Failed):
         raise MeasureError(f"the model does not run: {result.cause}")
     return result
 
 
-def runner_pool(threads: int, *, timeout: float) -> WorkerPool:
+def model_runner(threads: int) -> WorkerPool:
+    """A process that runs whole models, in which TVM's thread pool has `threads` threads."""
+    return runner_pool(threads, timeout=_TIMEOUT, maximum_uses=_MAXIMUM_MODELS)
+
+
+def runner_pool(threads: int, *, timeout: float, maximum_uses: int = _MAXIMUM_USES) -> WorkerPool:
     """A pool of one process in which TVM's thread pool has `threads` threads."""
     return WorkerPool(
         1,
         timeout=timeout,
         imports=("tvm_prune.measure.jobs",),
         environment={"TVM_NUM_THREADS": str(threads)},
-        maximum_uses=_MAXIMUM_USES,
+        maximum_uses=maximum_uses,
     )

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import tvm
 
 from tvm_prune.measure.pool import Failed
-from tvm_prune.measure.repeats import Repeats
+from tvm_prune.measure.repeats import BETWEEN_SITTINGS, Repeats
 from tvm_prune.measure.turns import Signature, time_in_turns
 
 _LINKER = "ld"
@@ -92,37 +92,48 @@ def run_model(path: str, inputs: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDA
 
 
 def time_models(
-    paths: Sequence[str], inputs: Mapping[str, npt.NDArray[Any]], rounds: int, repeats: Repeats
+    paths: Sequence[str],
+    inputs: Mapping[str, npt.NDArray[Any]],
+    sittings: Sequence[int],
+    repeats: Repeats,
 ) -> list[list[float]]:
     """Seconds per call of several Relax executables that take turns.
 
     Args:
         paths: exported executables.
         inputs: the same inputs for each, by parameter name.
-        rounds: turns, each of which gives one sample per executable.
+        sittings: turns of each sitting; a turn gives one sample per executable.
         repeats: `repeats.seconds` is what one turn should take at least.
 
     Returns:
-        For each executable, `rounds` samples.
+        For each executable, the samples of all sittings.
     """
     calls = [_bound_call(path, inputs) for path in paths]
-    numbers = [repeats.plan(seconds_of(call))[0] for call in calls]
     samples: list[list[float]] = [[] for _ in calls]
-    for _ in range(rounds):
-        for call, number, taken in zip(calls, numbers, samples, strict=True):
-            time.sleep(repeats.cooldown)
-            start = time.perf_counter()
-            for _ in range(number):
-                call()
-            taken.append((time.perf_counter() - start) / number)
+    for index, rounds in enumerate(sittings):
+        time.sleep(BETWEEN_SITTINGS if index else 0.0)
+        numbers = [repeats.plan(seconds_of(call))[0] for call in calls]
+        for _ in range(rounds):
+            for call, number, taken in zip(calls, numbers, samples, strict=True):
+                time.sleep(repeats.cooldown)
+                start = time.perf_counter()
+                for _ in range(number):
+                    call()
+                taken.append((time.perf_counter() - start) / number)
     return samples
 
 
 def load_model(path: str) -> tuple[Callable[..., Any], list[str]]:
-    """The ``main`` of an exported Relax executable, and the names of its parameters."""
+    """The ``main`` of an exported Relax executable, and the names of its parameters.
+
+    What a process has loaded stays loaded under its path; hence each is a copy with a path of its
+    own, lest another executable that was written to the same path is taken for the one before.
+    """
     from tvm import relax
 
-    machine = relax.VirtualMachine(tvm.runtime.load_module(path), tvm.cpu())
+    with tempfile.TemporaryDirectory(prefix="tvm-prune-load-") as folder:
+        copy = shutil.copy(path, folder)
+        machine = relax.VirtualMachine(tvm.runtime.load_module(copy), tvm.cpu())
     return machine["main"], parameter_names(machine)
 
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 SITTINGS = 3
-"""How many times, at least a second apart, a model's cost in seconds is measured.
+"""How many times, a second or more apart, a model's cost in seconds is measured.
 
 What else runs on a machine, or on the host of a virtual one, slows it for tenths of a second or for
 many; one sitting may fall into such a time as a whole.
 """
+
+BETWEEN_SITTINGS = 1.0
+"""Seconds of rest before the next sitting."""
 
 
 def divided(rounds: int) -> list[int]:
