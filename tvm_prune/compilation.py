@@ -59,7 +59,6 @@ class Compilation:
     shares: Scores = ()
     board: Board | None = None
     _calls: dict[Widths, tuple[KernelCall, ...]] = field(default_factory=dict)
-    _promising: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     @property
     def dense(self) -> Widths:
@@ -108,20 +107,24 @@ class Compilation:
                 was built from goes into the folder of the same name without the suffix.
             room: bytes that a firmware's arena may take; all that the board has by default.
         """
-        lowered, scheduled = self.scheduled(model, families, choose)
+        lowered, scheduled = self.scheduled(model, families, choose, room)
         if self.board is not None and self.board.is_microcontroller:
-            scheduled = with_padding_that_fits(
-                lowered, scheduled, self.target, arena_room(self.board, room)
-            )
             self._build_firmware(self.board, model, lowered, scheduled, path)
         else:
             linked = with_schedules(lowered, scheduled)
             export_shared_library(linked, self.target, path, self.linker)
 
     def scheduled(
-        self, model: Model, families: Sequence[Family], choose: ChooseSchedules
+        self,
+        model: Model,
+        families: Sequence[Family],
+        choose: ChooseSchedules,
+        room: int | None = None,
     ) -> tuple[tvm.IRModule, dict[str, Any]]:
-        """A pruned model lowered, and the schedule of each of its kernels by name."""
+        """A pruned model lowered, and the schedule of each of its kernels by name.
+
+        The arguments are those of :meth:`build`. The schedules fit the memory of a microcontroller.
+        """
         lowered = lower(inference_form(model), self.target)
         calls = kernel_calls(lowered)
         kernels: dict[str, tuple[ScheduleSource, Workload]] = {}
@@ -129,17 +132,11 @@ class Compilation:
             for position in family.calls:
                 call = calls[position]
                 kernels.setdefault(call.name, (family.source, call.workload))
-        return lowered, dict(zip(kernels, choose(list(kernels.values())), strict=True))
-
-    def promising(self, kernels: Sequence[tuple[ScheduleSource, Workload]]) -> list[Any]:
-        """The most promising schedule of each kernel, none of them measured."""
-        found = []
-        for source, workload in kernels:
-            key = source.key, workload.key
-            if key not in self._promising:
-                self._promising[key] = source.schedule(workload, self.target)
-            found.append(self._promising[key])
-        return found
+        scheduled = dict(zip(kernels, choose(list(kernels.values())), strict=True))
+        if self.board is not None and self.board.is_microcontroller:
+            room = arena_room(self.board, room)
+            scheduled = with_padding_that_fits(lowered, scheduled, self.target, room)
+        return lowered, scheduled
 
     def _build_firmware(
         self, board: Board, model: Model, lowered: Any, scheduled: Mapping[str, Any], path: Path

@@ -2,22 +2,24 @@
 
 The memory of the dense firmware is read off the linked program. What changes with the widths is
 known exactly: every extent of a weight is affine in them, and so is what is alive in the arena at
-every kernel call. One lowering of the model a group tells the slopes.
+every kernel call with the smallest schedules. One lowering of the model a group tells the slopes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tvm_prune.compilation import Compilation
+from tvm_prune.compilation import ChooseSchedules, Compilation
 from tvm_prune.latency import Family, Widths
 from tvm_prune.mcu.footprint import Weight, live_bytes, weight_uses
-from tvm_prune.mcu.pad_choice import folded_where_possible
-from tvm_prune.mcu.program import Program, read_program
+from tvm_prune.mcu.pad_choice import smallest_schedules
+from tvm_prune.mcu.program import read_program
 from tvm_prune.planner import Ceiling, Count
 from tvm_prune.planner.counts import Extent, Product
+from tvm_prune.transform import inference_form
+from tvm_prune.tuning import lower
 
 
 @dataclass(frozen=True)
@@ -26,19 +28,21 @@ class MemoryCounts:
 
     Attributes:
         flash: weights, code and constants.
-        ram: what is needed at each kernel call; the largest is what the board must have.
-        least_ram: the same where all padding is folded into the convolutions, which costs time.
+        least_ram: what is needed at each kernel call, where all padding is folded into the
+            convolutions, which costs time; the largest is what the board must have.
         beside_arena: bytes of RAM that are no part of the arena, at any widths.
     """
 
     flash: Count
-    ram: tuple[Count, ...]
     least_ram: tuple[Count, ...]
     beside_arena: int
 
     def at(self, widths: Widths) -> dict[str, int]:
-        """Bytes of flash and RAM, where there is room for the fastest kernels."""
-        return {"flash": self.flash.at(widths), "ram": max(call.at(widths) for call in self.ram)}
+        """Bytes of flash, and of RAM where there is no room for faster kernels."""
+        return {
+            "flash": self.flash.at(widths),
+            "ram": max(call.at(widths) for call in self.least_ram),
+        }
 
     def room(self, ram: float) -> int:
         """Bytes that the arena may take of so much RAM."""
@@ -47,7 +51,7 @@ class MemoryCounts:
     def ceilings(self, bounds: Mapping[str, float]) -> list[Ceiling]:
         """What the planner has to stay below.
 
-        A firmware within a bound of RAM has its padding folded where there is no room for it.
+        A firmware within a bound of RAM has smaller kernels where there is no room for fast ones.
 
         Args:
             bounds: bytes, by ``flash`` and ``ram``; others are ignored.
@@ -63,22 +67,26 @@ class MemoryCounts:
 
 
 def memory_counts(
-    compilation: Compilation, families: Sequence[Family], measured: Mapping[str, float]
+    compilation: Compilation,
+    families: Sequence[Family],
+    measured: Mapping[str, float],
+    choose: ChooseSchedules,
 ) -> MemoryCounts:
     """Find out how memory depends on the widths.
 
     Args:
         compilation: the model at any widths.
-        families: its kernels, with the schedules they are built with.
+        families: its kernels, and where their schedules come from.
         measured: bytes of ``flash`` and ``ram`` of the dense firmware.
+        choose: gives the schedules that the dense firmware was built with.
     """
     dense = compilation.dense
-    base = _Sizes.of(compilation, families, dense)
+    base = _Sizes.of(compilation, dense)
     probes: dict[int, tuple[int, _Sizes]] = {}
     for group, width in enumerate(dense):
         if width > 1:
             less = (*dense[:group], width // 2, *dense[group + 1 :])
-            probes[group] = (width - width // 2, _Sizes.of(compilation, families, less))
+            probes[group] = (width - width // 2, _Sizes.of(compilation, less))
     weights = []
     for index, weight in enumerate(base.weights):
         if weight.owner != index:
@@ -94,41 +102,30 @@ def memory_counts(
         fixed = weight.itemsize * math.prod(extent.base for extent in extents if not extent.slopes)
         weights.append(Product(fixed, tuple(extent for extent in extents if extent.slopes)))
     flash = measured["flash"] - Count(tuple(weights)).at(dense)
-    beside = int(measured["ram"]) - max(base.live)
-
-    def calls(bytes_of: Callable[[_Sizes], tuple[int, ...]]) -> tuple[Count, ...]:
-        found = []
-        for index, alive in enumerate(bytes_of(base)):
-            steps = {g: (alive - bytes_of(p)[index], s) for g, (s, p) in probes.items()}
-            found.append(Count((_bytes(beside), *_affine(alive, dense, steps))))
-        return tuple(found)
-
-    ram, least_ram = calls(lambda sizes: sizes.live), calls(lambda sizes: sizes.least)
-    return MemoryCounts(Count((_bytes(flash), *weights)), ram, least_ram, beside)
+    lowered, scheduled = compilation.scheduled(compilation.model, families, choose)
+    arena = max(live_bytes(read_program(lowered), scheduled, compilation.target))
+    beside = int(measured["ram"]) - arena
+    calls = []
+    for index, alive in enumerate(base.least):
+        steps = {g: (alive - probe.least[index], step) for g, (step, probe) in probes.items()}
+        calls.append(Count((_bytes(beside), *_affine(alive, dense, steps))))
+    return MemoryCounts(Count((_bytes(flash), *weights)), tuple(calls), beside)
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Sizes at one choice of widths: of the weights, and of what is alive at each call.
-
-    ``least`` is what is alive where all padding is folded.
-    """
+    """Sizes at one choice of widths: of the weights, and of what is alive at least at each call."""
 
     weights: tuple[Weight, ...]
-    live: tuple[int, ...]
     least: tuple[int, ...]
 
     @classmethod
-    def of(cls, compilation: Compilation, families: Sequence[Family], widths: Widths) -> _Sizes:
-        lowered, scheduled = compilation.scheduled(
-            compilation.pruned(compilation.plan(widths)), families, compilation.promising
-        )
-        program: Program = read_program(lowered)
-        thrifty = folded_where_possible(lowered, scheduled, compilation.target)
-        live, least = (
-            live_bytes(program, each, compilation.target) for each in (scheduled, thrifty)
-        )
-        return cls(weight_uses(program), live, least)
+    def of(cls, compilation: Compilation, widths: Widths) -> _Sizes:
+        pruned = compilation.pruned(compilation.plan(widths))
+        lowered = lower(inference_form(pruned), compilation.target)
+        program = read_program(lowered)
+        schedules = smallest_schedules(lowered, compilation.target)
+        return cls(weight_uses(program), live_bytes(program, schedules, compilation.target))
 
 
 def _extent(extent: int, dense: Widths, steps: Mapping[int, tuple[int, int]]) -> Extent:

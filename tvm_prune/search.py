@@ -176,7 +176,12 @@ class Search:
     @cached_property
     def memory(self) -> MemoryCounts:
         """Flash and RAM of the firmware at any widths."""
-        return memory_counts(self.compilation, self.families, self.models.dense_memory())
+        return memory_counts(
+            self.compilation,
+            self.families,
+            self.models.dense_memory(),
+            self.collector.contest.fastest,
+        )
 
     def dense_costs(self) -> dict[str, float]:
         """What the dense model costs, by name of the budget."""

@@ -285,19 +285,34 @@ def test_a_library_of_another_format_is_refused(tmp_path: Path) -> None:
         read_library(path)
 
 
-@pytest.mark.parametrize(
-    ("cpu", "processor"),
-    [("skylake-avx512", "x86-avx512"), ("haswell", "x86-avx2"), ("core2", None)],
-)
-def test_a_target_belongs_to_the_class_its_instructions_allow(cpu, processor) -> None:
-    target = Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": cpu, "num-cores": 2})
-    assert processor_of(target) == processor
+def x86(cpu: str) -> Target:
+    return Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": cpu, "num-cores": 2})
+
+
+BOARDS = {"arm-neon": "stm32mp1", "cortex-m55": "mps3-an547", "cortex-m7": "mps2-an500"}
+CPUS = {"x86-avx512": "skylake-avx512", "x86-avx2": "haswell"}
+
+
+def member(processor: str) -> Target:
+    """The target of a processor of a class."""
+    if processor in BOARDS:
+        return load_board(BOARDS[processor]).tvm_target()
+    return x86(CPUS[processor])
 
 
 @pytest.mark.parametrize("processor", list(PROCESSORS))
+def test_a_target_belongs_to_the_class_its_instructions_allow(processor) -> None:
+    assert processor_of(member(processor)) == processor
+
+
+@pytest.mark.parametrize("target", [x86("core2"), load_board("mps2-an386").tvm_target()])
+def test_a_target_of_few_instructions_belongs_to_no_class(target) -> None:
+    assert processor_of(target) is None
+
+
+@pytest.mark.parametrize("processor", ["x86-avx512", "x86-avx2", "cortex-m7"])
 def test_the_shipped_seeds_schedule_a_convolution(processor, conv) -> None:
-    cpu = {"x86-avx512": "skylake-avx512", "x86-avx2": "haswell"}[processor]
-    target = Target({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": cpu, "num-cores": 2})
+    target = member(processor)
     assert (SEEDS / f"{processor}.json.gz").exists()
     library = seed_library(target)
     workload = conv(24, 40)

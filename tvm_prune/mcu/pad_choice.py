@@ -3,7 +3,9 @@
 A copy of the whole input is fast and large, folded padding is slow and takes nothing, and copies of
 a few rows lie between; see :mod:`tvm_prune.tuning.pad_places`. A kernel keeps the place that its
 schedule has, which is the fastest one known, where the arena has room for it. Elsewhere it takes
-the one with the fewest estimated instructions of those that fit, or the smallest one there is.
+the one with the fewest estimated instructions of those that fit. A schedule that was found by
+tuning may take memory for other things, too: where it fits nowhere, the one by rule is tried, and
+where that does not either, the smallest one there is is taken.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from tvm_prune.mcu.program import Program, read_program
 from tvm_prune.mcu.unpack import Signature, unpacked
 from tvm_prune.tuning import (
     Workload,
+    default_schedule,
     folded,
     kernel_calls,
     moved_padding,
@@ -80,17 +83,15 @@ def with_padding_that_fits(
     return {name: option.schedule for name, option in chosen.items()}
 
 
-def folded_where_possible(
-    lowered: tvm.IRModule, scheduled: Mapping[str, Any], target: Target
-) -> dict[str, Any]:
-    """The same schedules with all padding folded in: the least memory that kernels can do with."""
-    workloads = {call.name: call.workload for call in kernel_calls(lowered)}
-    return {
-        name: (folded(schedule, workloads[name], target) or schedule)
-        if padding_blocks(workloads[name])
-        else schedule
-        for name, schedule in scheduled.items()
-    }
+def smallest_schedules(lowered: tvm.IRModule, target: Target) -> dict[str, Any]:
+    """Schedules by rule with all padding folded in: in their memory every kernel can be had."""
+    found = {}
+    for call in kernel_calls(lowered):
+        schedule = default_schedule(call.workload, target)
+        if padding_blocks(call.workload):
+            schedule = folded(schedule, call.workload, target) or schedule
+        found[call.name] = schedule
+    return found
 
 
 class _Chooser:
@@ -112,6 +113,7 @@ class _Chooser:
             for name, function in program.kernels.items()
         }
         self._others: dict[str, list[_Option]] = {}
+        self._rules: dict[str, list[_Option]] = {}
 
     def within(self, room: int) -> dict[str, _Option]:
         """The option of every kernel where the arena may take so many bytes."""
@@ -125,26 +127,39 @@ class _Chooser:
     def can_shrink(self, chosen: Mapping[str, _Option]) -> bool:
         """Whether a kernel could do with less."""
         return any(
-            option.workspace > min(each.workspace for each in [option, *self._other(name)])
+            option.workspace
+            > min(each.workspace for each in [option, *self._other(name), *self._by_rule(name)])
             for name, option in chosen.items()
         )
 
     def _choice(self, name: str, given: _Option, room: int) -> _Option:
-        options = [given, *self._other(name)]
-        fitting = [option for option in options if option.workspace <= room]
-        if fitting:
-            return min(fitting, key=lambda option: (option.instructions, option.workspace))
-        return min(options, key=lambda option: (option.workspace, option.instructions))
+        own, by_rule = [given, *self._other(name)], self._by_rule(name)
+        for options in (own, by_rule):
+            fitting = [option for option in options if option.workspace <= room]
+            if fitting:
+                return min(fitting, key=lambda option: (option.instructions, option.workspace))
+        return min([*own, *by_rule], key=lambda option: (option.workspace, option.instructions))
 
     def _other(self, name: str) -> list[_Option]:
+        """The given schedule with its padding elsewhere."""
         if name not in self._others:
-            given, workload = self._given[name].schedule, self._workloads[name]
-            movable = hasattr(given, "trace") and padding_blocks(workload)
-            self._others[name] = [
-                self._option(each, name)
-                for each in (moved_padding(given, workload, self._target) if movable else ())
-            ]
+            self._others[name] = self._moved(self._given[name].schedule, name)
         return self._others[name]
+
+    def _by_rule(self, name: str) -> list[_Option]:
+        """The schedule by rule, with its padding anywhere; nothing for a kernel that has none."""
+        if name not in self._rules and hasattr(self._given[name].schedule, "trace"):
+            rule = default_schedule(self._workloads[name], self._target)
+            self._rules[name] = [self._option(rule, name), *self._moved(rule, name)]
+        return self._rules.get(name, [])
+
+    def _moved(self, schedule: Any, name: str) -> list[_Option]:
+        workload = self._workloads[name]
+        if not hasattr(schedule, "trace") or not padding_blocks(workload):
+            return []
+        return [
+            self._option(each, name) for each in moved_padding(schedule, workload, self._target)
+        ]
 
     def _option(self, schedule: Any, name: str) -> _Option:
         module, signatures = unpacked({name: function_of(schedule)}, self._target)

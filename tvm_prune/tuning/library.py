@@ -33,8 +33,14 @@ FORMAT = 1
 PROCESSORS: Mapping[str, str] = {
     "x86-avx512": "avx512f",
     "x86-avx2": "avx2",
+    "arm-neon": "neon",
+    "cortex-m55": "mve",
+    "cortex-m7": "fp64",
 }
-"""Classes of processors that share their seeds, the most capable first: the feature they need."""
+"""Classes of processors that share their seeds, if they have any: the feature they need.
+
+A processor belongs to the first one whose feature it has.
+"""
 
 
 @dataclass(frozen=True)
