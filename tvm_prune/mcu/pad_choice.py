@@ -58,7 +58,7 @@ class _Option:
 def with_padding_that_fits(
     lowered: tvm.IRModule, scheduled: Mapping[str, Any], target: Target, room: int
 ) -> dict[str, Any]:
-    """Move the padding of kernels such that the arena fits, at the least cost.
+    """Move the padding of kernels, or schedule them by rule, such that the arena fits.
 
     Args:
         lowered: result of :func:`tvm_prune.tuning.lower`.
@@ -67,8 +67,8 @@ def with_padding_that_fits(
         room: bytes that the arena may take.
 
     Returns:
-        The schedules, some of them with their padding elsewhere. Where not even folding all
-        padding is enough, the arena is the smallest that can be had.
+        The schedules, some of them with their padding elsewhere or by rule. Where not even folding
+        all padding is enough, the arena is the smallest that can be had.
     """
     program = read_program(lowered)
     workloads = {call.name: call.workload for call in kernel_calls(lowered)}
