@@ -176,12 +176,8 @@ class Search:
     @cached_property
     def memory(self) -> MemoryCounts:
         """Flash and RAM of the firmware at any widths."""
-        return memory_counts(
-            self.compilation,
-            self.families,
-            self.models.dense_memory(),
-            self.collector.contest.fastest,
-        )
+        fastest = self.collector.contest.fastest
+        return memory_counts(self.compilation, self.families, self.models.dense_memory(), fastest)
 
     def dense_costs(self) -> dict[str, float]:
         """What the dense model costs, by name of the budget."""
