@@ -14,7 +14,6 @@ interrupted, and writes ``tvm_prune/tuning/seeds/PROCESSOR.json.gz``.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import random
 import statistics
@@ -32,7 +31,7 @@ from scripts.seed_layers import LAYERS, SMALL_LAYERS, Layer, workload_of_layer
 from tvm_prune.board import Board
 from tvm_prune.board_choice import chosen_board
 from tvm_prune.errors import TuningError
-from tvm_prune.latency import RecordKey, friendly_widths
+from tvm_prune.latency import RecordKey, friendly_widths, program_digest
 from tvm_prune.machine import core_count
 from tvm_prune.mcu.unpack import unpacked
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
@@ -156,9 +155,8 @@ class Seeder:
             key = self.session.database.commit_workload(workload.mod)
             records = self.session.database.get_top_k(key, _CANDIDATES)
             made = ((each.trace, transfer(each.trace, workload, self.target)) for each in records)
-            little = (
-                (t, schedule) for t, schedule in made if self._takes_little(schedule, workload)
-            )
+            most = self._most_workspace(workload)
+            little = (each for each in made if most is None or self._workspace(each[1]) <= most)
             is_exact = self.session.measurer.unit in EXACT
             found = list(islice(little, _KEPT if is_exact else None))
             costs = self._costs(workload, [schedule for _, schedule in found])
@@ -166,12 +164,11 @@ class Seeder:
                 text = search_trace_to_json(found[position][0])
                 yield TunedTrace(structure_of(workload), text, float(costs[position]))
 
-    def _takes_little(self, schedule: Any, workload: Workload) -> bool:
-        """Whether a schedule for a microcontroller takes no more memory than the one by rule."""
+    def _most_workspace(self, workload: Workload) -> int | None:
+        """Bytes that a schedule for a microcontroller may take for itself: those of the rule."""
         if not self.session.board.is_microcontroller:
-            return True
-        by_rule = default_schedule(workload, self.target)
-        return self._workspace(schedule) <= self._workspace(by_rule)
+            return None
+        return self._workspace(default_schedule(workload, self.target))
 
     def _workspace(self, schedule: Any) -> int:
         _, signatures = unpacked({"main": schedule.mod["main"]}, self.target)
@@ -187,8 +184,9 @@ class Seeder:
         for layer in layers:
             for number in range(_NARROWINGS):
                 narrower = _narrowed(layer, generator, friendly=number % 2 == 0)
-                competitors, features = self._competitors(layer, narrower, library)
-                measured = self._costs(workload_of_layer(narrower, self.target), competitors)
+                wanted = workload_of_layer(narrower, self.target)
+                competitors, features = self._competitors(layer, wanted, library)
+                measured = self._costs(wanted, competitors)
                 usable = np.flatnonzero(np.isfinite(measured))
                 if len(usable) < 2:
                     continue
@@ -202,7 +200,9 @@ class Seeder:
     def _costs(self, workload: Workload, schedules: Sequence[Any]) -> NDArray[np.float64]:
         """Median cost of every schedule, infinite where it does not run; measured once each."""
         records, board = self.session.records, self.session.board.fingerprint
-        keys = [RecordKey(board, workload.key, f"seed:{_digest(each)}") for each in schedules]
+        keys = [
+            RecordKey(board, workload.key, f"seed:{program_digest(each)}") for each in schedules
+        ]
         new = {
             key: s for key, s in zip(keys, schedules, strict=True) if not records.is_settled(key)
         }
@@ -215,10 +215,10 @@ class Seeder:
         )
 
     def _competitors(
-        self, layer: Layer, narrower: Layer, library: TraceLibrary
+        self, layer: Layer, wanted: Workload, library: TraceLibrary
     ) -> tuple[list[Any], NDArray[np.float32]]:
         """What a kernel's own traces and those of others offer, and the features of each."""
-        wanted, target = workload_of_layer(narrower, self.target), self.target
+        target = self.target
         own = fastest_records(
             self.session.database, workload_of_layer(layer, target), target, _OWN_TRACES
         )
@@ -254,10 +254,6 @@ def _over_turns(outcomes: Sequence[Measurement | Failure]) -> Measurement | Fail
     if not measured:
         return outcomes[0]
     return replace(measured[0], samples=tuple(outcome.median for outcome in measured))
-
-
-def _digest(schedule: Any) -> str:
-    return hashlib.sha256(str(schedule.mod).encode()).hexdigest()[:16]
 
 
 def _tell_quality(

@@ -132,9 +132,9 @@ def test_memory_at_any_widths_is_known_before_the_firmware_is_built(run: Run) ->
             built = models.memory(models.build(widths))
         finally:
             models.room = None
-        # Code is what schedules make of it.
+        # Code is what schedules make of it; weights and arena are exact.
         assert abs(known["flash"] - built["flash"]) < 0.25 * built["flash"]
-        assert built["ram"] <= known["ram"] + ROUNDING
+        assert abs(known["ram"] - built["ram"]) <= ROUNDING
 
 
 def test_kernels_are_smaller_and_slower_where_that_meets_a_ram_budget(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm_prune.latency.active import MOST_MEASUREMENTS, ActiveSampler, Effort
 from tvm_prune.latency.collect import Collector
-from tvm_prune.latency.contest import Contest
+from tvm_prune.latency.contest import Contest, program_digest
 from tvm_prune.latency.correction import Correction, narrow_widths
 from tvm_prune.latency.families import Family, find_families
 from tvm_prune.latency.fitter import LatencyFitter
@@ -41,6 +41,7 @@ __all__ = [
     "names_of",
     "narrow_widths",
     "open_records",
+    "program_digest",
     "sample_widths",
     "save_model",
 ]

@@ -96,7 +96,7 @@ class Contest:
         if len(offered) == 1:
             return {key: offered[0]}
         return {
-            RecordKey(key.board, key.workload, f"{key.schedule}:{_digest(each)}"): each
+            RecordKey(key.board, key.workload, f"{key.schedule}:{program_digest(each)}"): each
             for each in offered
         }
 
@@ -137,5 +137,6 @@ class Contest:
         return outcome.median if isinstance(outcome, Measurement) else math.inf
 
 
-def _digest(schedule: Any) -> str:
+def program_digest(schedule: Any) -> str:
+    """Stands for the program that a schedule makes."""
     return hashlib.sha256(str(schedule.mod).encode()).hexdigest()[:16]

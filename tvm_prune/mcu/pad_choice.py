@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm.target import Target
 
 from tvm_prune.mcu.estimate import padding_instructions
@@ -112,46 +113,52 @@ class _Chooser:
             name: self._option(scheduled.get(name, function), name)
             for name, function in program.kernels.items()
         }
-        self._others: dict[str, list[_Option]] = {}
-        self._rules: dict[str, list[_Option]] = {}
+        self._owned: dict[str, list[_Option]] = {}
+        self._ruled: dict[str, list[_Option]] = {}
 
     def within(self, room: int) -> dict[str, _Option]:
         """The option of every kernel where the arena may take so many bytes."""
         return {
             name: given
             if self._alive[name] + given.workspace <= room
-            else self._choice(name, given, room - self._alive[name])
+            else self._choice(name, room - self._alive[name])
             for name, given in self._given.items()
         }
 
     def can_shrink(self, chosen: Mapping[str, _Option]) -> bool:
         """Whether a kernel could do with less."""
         return any(
-            option.workspace
-            > min(each.workspace for each in [option, *self._other(name), *self._by_rule(name)])
+            option.workspace > min(each.workspace for each in self._own(name) + self._by_rule(name))
             for name, option in chosen.items()
         )
 
-    def _choice(self, name: str, given: _Option, room: int) -> _Option:
-        own, by_rule = [given, *self._other(name)], self._by_rule(name)
-        for options in (own, by_rule):
-            fitting = [option for option in options if option.workspace <= room]
+    def _choice(self, name: str, room: int) -> _Option:
+        for find in (self._own, self._by_rule):
+            fitting = [option for option in find(name) if option.workspace <= room]
             if fitting:
                 return min(fitting, key=lambda option: (option.instructions, option.workspace))
-        return min([*own, *by_rule], key=lambda option: (option.workspace, option.instructions))
+        return min(
+            self._own(name) + self._by_rule(name),
+            key=lambda option: (option.workspace, option.instructions),
+        )
 
-    def _other(self, name: str) -> list[_Option]:
-        """The given schedule with its padding elsewhere."""
-        if name not in self._others:
-            self._others[name] = self._moved(self._given[name].schedule, name)
-        return self._others[name]
+    def _own(self, name: str) -> list[_Option]:
+        """The given schedule, and the same with its padding elsewhere."""
+        if name not in self._owned:
+            given = self._given[name]
+            self._owned[name] = [given, *self._moved(given.schedule, name)]
+        return self._owned[name]
 
     def _by_rule(self, name: str) -> list[_Option]:
-        """The schedule by rule, with its padding anywhere; nothing for a kernel that has none."""
-        if name not in self._rules and hasattr(self._given[name].schedule, "trace"):
-            rule = default_schedule(self._workloads[name], self._target)
-            self._rules[name] = [self._option(rule, name), *self._moved(rule, name)]
-        return self._rules.get(name, [])
+        """The schedule by rule likewise; nothing where it was given, or the kernel has none."""
+        if name not in self._ruled:
+            given = self._given[name].schedule
+            self._ruled[name] = []
+            if hasattr(given, "trace"):
+                rule = default_schedule(self._workloads[name], self._target)
+                if not tvm_ffi.structural_equal(rule.mod, given.mod):
+                    self._ruled[name] = [self._option(rule, name), *self._moved(rule, name)]
+        return self._ruled[name]
 
     def _moved(self, schedule: Any, name: str) -> list[_Option]:
         workload = self._workloads[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,6 @@ def measure_interleaved(
     rounds: int = 15,
     threads: int | None = None,
     repeats: Repeats | None = None,
-    runner: WorkerPool | None = None,
 ) -> list[Measurement]:
     """Latencies of models that take turns, so that a drift of the machine hits all alike.
 
@@ -74,7 +74,6 @@ def measure_interleaved(
         rounds: turns; each gives one sample per library.
         threads: size of TVM's thread pool; all processors by default.
         repeats: its `seconds` is the least that one turn takes; a fast model is called repeatedly.
-        runner: a process to use, from :func:`model_runner`; one of their own by default.
 
     Returns:
         One measurement per library, in seconds.
@@ -82,27 +81,32 @@ def measure_interleaved(
     Raises:
         MeasureError: if a model cannot be loaded, crashes, or all take longer than ten minutes.
     """
+    with closing(model_runner(threads or core_count())) as runner:
+        return measure_with(runner, libraries, inputs, rounds, repeats or Repeats())
+
+
+def measure_with(
+    runner: WorkerPool,
+    libraries: Sequence[Path],
+    inputs: Mapping[str, npt.NDArray[Any]],
+    rounds: int,
+    repeats: Repeats,
+) -> list[Measurement]:
+    """The same in a given process, from :func:`model_runner`."""
     paths = [str(library) for library in libraries]
-    job = paths, dict(inputs), divided(rounds), repeats or Repeats()
-    if runner is None:
-        samples = run_in_worker(jobs.time_models, job, threads)
-    else:
-        samples = _run(runner, jobs.time_models, job)
+    samples = _run(runner, jobs.time_models, (paths, dict(inputs), divided(rounds), repeats))
     now = conditions()
     return [Measurement(tuple(own), "seconds", now) for own in samples]
 
 
 def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:
     """Result of one job in a process of its own."""
-    pool = model_runner(threads or core_count())
-    try:
-        return _run(pool, function, arguments)
-    finally:
-        pool.close()
+    with closing(model_runner(threads or core_count())) as runner:
+        return _run(runner, function, arguments)
 
 
-def _run(pool: WorkerPool, function: Any, arguments: tuple[Any, ...]) -> Any:
-    [result] = pool.map(function, [arguments])
+def _run(runner: WorkerPool, function: Any, arguments: tuple[Any, ...]) -> Any:
+    [result] = runner.map(function, [arguments])
     if isinstance(result, Failed):
         raise MeasureError(f"the model does not run: {result.cause}")
     return result

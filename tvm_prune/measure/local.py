@@ -15,7 +15,7 @@ from tvm_prune.machine import conditions
 from tvm_prune.measure import jobs
 from tvm_prune.measure.batches import run_executable_batches
 from tvm_prune.measure.building import KernelBuilder
-from tvm_prune.measure.executable import measure_interleaved, model_runner, runner_pool
+from tvm_prune.measure.executable import measure_with, model_runner, runner_pool
 from tvm_prune.measure.pool import Failed
 from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.turns import batches
@@ -81,9 +81,7 @@ class LocalMeasurer:
     ) -> list[Measurement]:
         """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`."""
         repeats = Repeats(cooldown=self._repeats.cooldown)
-        return measure_interleaved(
-            libraries, inputs, rounds=rounds, repeats=repeats, runner=self._model_runner
-        )
+        return measure_with(self._model_runner, libraries, inputs, rounds, repeats)
 
     def close(self) -> None:
         """Stop all processes and delete all artifacts."""
