@@ -14,22 +14,36 @@ from tvm_prune.model import Array
 Cells: TypeAlias = tuple[NDArray[np.int64], ...]
 """Sample and position in the image, an axis each, of output positions: arrays of shape (cells,)."""
 
+_ROWS = 16_000
+_ROWS_PER_INPUT = 8
 
-def choose_cells(layer: Layer, output: Array, most: int, generator: np.random.Generator) -> Cells:
+
+def rows_for(inputs: int) -> int:
+    """Output positions to fit a layer to, about.
+
+    Args:
+        inputs: that each of its outputs is computed from.
+    """
+    return max(_ROWS, _ROWS_PER_INPUT * inputs)
+
+
+def choose_cells(
+    layer: Layer, shape: tuple[int, ...], most: int, generator: np.random.Generator
+) -> Cells:
     """Random output positions of a layer, equally many from every sample of a batch.
 
     Args:
         layer: a convolution or dense layer.
-        output: what it computes for a batch.
+        shape: of what it computes for a batch.
         most: positions of one sample, at most.
         generator: chooses them.
     """
-    extents = output.shape[2:] if layer.is_convolution else (math.prod(output.shape[1:-1]),)
+    extents = shape[2:] if layer.is_convolution else (math.prod(shape[1:-1]),)
     positions = math.prod(extents)
     count = max(1, min(positions, most))
-    chosen = [np.sort(generator.permutation(positions)[:count]) for _ in output]
+    chosen = [np.sort(generator.permutation(positions)[:count]) for _ in range(shape[0])]
     cells = np.unravel_index(np.concatenate(chosen), extents)
-    return (np.repeat(np.arange(len(output)), count), *cells)
+    return (np.repeat(np.arange(shape[0]), count), *cells)
 
 
 def inputs_at(layer: Layer, data: Array, kernel: tuple[int, ...], cells: Cells) -> Array:

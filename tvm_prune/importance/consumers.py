@@ -31,6 +31,16 @@ class Consumer:
     units: NDArray[np.int64]
     extent: int
 
+    @property
+    def run_length(self) -> int:
+        """Adjacent channels that each unit has: 1 but where an image was flattened."""
+        units, count = np.unique(self.units).size, self.units.size
+        runs = self.units.reshape(units, -1)
+        is_adjacent = (
+            self.layer.groups == 1 and count == self.extent and bool((runs == runs[:, :1]).all())
+        )
+        return count // units if is_adjacent else 1
+
     def columns(self, weight: Array) -> NDArray[np.float64]:
         """What the layer does with each of its input channels: (extent, outputs * window)."""
         rows = np.moveaxis(weight, self.layer.axes[0], 0).astype(np.float64)

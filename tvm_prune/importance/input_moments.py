@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_prune.activations import BLOCK, summed_products
-from tvm_prune.importance.consumers import Consumer
 from tvm_prune.importance.context import Context, channels_last
 from tvm_prune.model import Array
 
@@ -81,17 +80,8 @@ def input_moments(context: Context) -> dict[str, InputMoments]:
 def _repeats(context: Context, name: str) -> int:
     """Adjacent positions that each unit has in an axis that a layer reads: 1 but for flattening."""
     readers = [e for group in context.consumers for e in group if e.layer.data == name]
-    counts = {_run_length(entry) for entry in readers}
+    counts = {entry.run_length for entry in readers}
     return counts.pop() if len(counts) == 1 else 1
-
-
-def _run_length(entry: Consumer) -> int:
-    units, count = np.unique(entry.units).size, entry.units.size
-    runs = entry.units.reshape(units, -1)
-    is_adjacent = (
-        entry.layer.groups == 1 and count == entry.extent and bool((runs == runs[:, :1]).all())
-    )
-    return count // units if is_adjacent else 1
 
 
 def _compact(rows: Array, repeats: int) -> Array:

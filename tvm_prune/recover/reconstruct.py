@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_prune.activations import (
+    Blocks,
     Cells,
     Graph,
     Layer,
@@ -28,6 +29,7 @@ from tvm_prune.activations import (
     find_layers,
     inputs_at,
     outputs_at,
+    rows_for,
 )
 from tvm_prune.errors import ExportError
 from tvm_prune.model import Array, Model, split_batches
@@ -39,10 +41,6 @@ from tvm_prune.transform import pruned_model
 
 logger = logging.getLogger(__name__)
 
-ROWS = 16_000
-"""Output positions that a fit looks at, about."""
-ROWS_PER_INPUT = 8
-"""The same for each input of a layer, where it has many."""
 MOST_INPUTS = 8_192
 """Layers with more inputs keep their weights; only their bias is corrected."""
 MOST_FROM_INPUTS = 256
@@ -141,13 +139,10 @@ class Recovery:
         self._apply(layer, blocks, chosen)
 
     def _blocks(self, layer: Layer) -> Blocks:
-        graph, weight = self.pruned.graph, self.values[layer.weight]
+        graph = self.pruned.graph
         node = graph.nodes[graph.made_at[layer.node.output[0]]]
         groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-        rows_first = layer.axes == (0, 1)
-        rows = weight if rows_first else weight.T
-        matrices = rows.reshape(groups, len(rows) // groups, -1).swapaxes(1, 2)
-        return Blocks(weight.shape, matrices.astype(np.float64), rows_first)
+        return Blocks.of(self.values[layer.weight], layer.axes, groups)
 
     def _accumulate(self, layer: Layer, blocks: Blocks, fit: Moments, held_out: Moments) -> None:
         join = find_join(self.dense.graph, layer)
@@ -155,7 +150,7 @@ class Recovery:
             join = None
         others = [join.other] if join else []
         generator = np.random.default_rng(self.seed)
-        rows = max(ROWS, ROWS_PER_INPUT * fit.x.shape[1])
+        rows = rows_for(fit.x.shape[1])
         stride = self._stride()
         batches = self.dense.batches[::stride]
         samples = sum(len(next(iter(batch.values()))) for batch in batches)
@@ -166,7 +161,7 @@ class Recovery:
         )
         for index, (dense, pruned) in enumerate(streams):
             output = dense[layer.output]
-            cells = choose_cells(layer, output, -(-rows // samples), generator)
+            cells = choose_cells(layer, output.shape, -(-rows // samples), generator)
             target = outputs_at(layer, output, cells)[:, self._kept(layer)]
             inputs = inputs_at(layer, pruned[layer.data], blocks.kernel, cells)
             wanted = target - self._offset(layer, target.shape[1])
@@ -212,32 +207,6 @@ class Recovery:
             bias = self.values[layer.bias]
             shift = layer.bias_sign * chosen.bias.reshape(bias.shape)
             self.values[layer.bias] = np.asarray(bias + shift, dtype=bias.dtype)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """The weight of a layer as one matrix for each of its groups.
-
-    Attributes:
-        kernel: shape of the weight.
-        matrices: shape (groups, inputs, outputs), counted within a group.
-        is_rows_first: whether the weight's first axis is that of the outputs.
-    """
-
-    kernel: tuple[int, ...]
-    matrices: NDArray[np.float64]
-    is_rows_first: bool
-
-    def split(self, values: Array) -> Array:
-        """Inputs or outputs of all groups, (rows, n), as those of each: (groups, rows, n)."""
-        return values.reshape(len(values), len(self.matrices), -1).swapaxes(0, 1)
-
-    def corrected(self, change: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The weight in its own shape with a correction added."""
-        moved = self.matrices + change if change.size else self.matrices
-        rows = moved.swapaxes(1, 2).reshape(-1, self.matrices.shape[1])
-        whole = rows.reshape(self.kernel) if self.is_rows_first else rows.T
-        return np.ascontiguousarray(whole)
 
 
 def output_error(

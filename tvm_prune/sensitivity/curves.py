@@ -1,36 +1,36 @@
 """Sensitivity curves: loss of every group at a few widths, measured with recovery applied.
 
-For each group by itself: the channels that go are filled in by linear prediction from those that
-stay (the closed-form recovery of its readers), and the rest of the network is run on the dense
-activations, which are computed once and kept as a checkpoint. Losses of several groups add up to
-first order, as small independent disturbances do.
+For each group by itself: the layers that read it are refitted by least squares to the channels that
+stay, and the rest of the network is run on the dense activations, which are computed once and kept
+as a checkpoint. Samples that the layers are fitted to are not those that the loss is told on, where
+there are more than one. Losses of several groups add up to first order, as small independent
+disturbances do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tvm_prune.activations import Graph, Walk
 from tvm_prune.channels import Limits, keep_best
-from tvm_prune.importance import LABEL, Context, input_moments
+from tvm_prune.importance import LABEL, Context
 from tvm_prune.importance.predictions import is_prediction, log_chances
 from tvm_prune.model import Array
 from tvm_prune.operations import multiply_accumulates
-from tvm_prune.sensitivity.mixing import Mixer, with_mixers
+from tvm_prune.sensitivity.refit import Reader, find_readers, with_shifts
 
-WIDTHS = 8
+WIDTHS = 12
 """Widths that each group is tried at, the dense one aside."""
 SAMPLES = (16, 128)
 """Batches that the loss is told on: at least, and at most."""
+_LEAST = 1e-6
+"""Share of the largest loss that smaller ones are told apart down to."""
 WORK = 5e12
 """Multiply-accumulates that all curves may take, about; large networks get fewer batches."""
-MOST_INPUTS = 8_192
-"""Layers that read more channels are left out of the curves."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Curve:
         loss: how much the output moves at every width, shape (width + 1,); never rises with the
             width, and is zero at the dense one. In nats where the output is a row of logits,
             else as a share of the output's variance.
-        widths: widths that were measured; between them the loss is interpolated.
+        widths: widths that were measured; between them the loss's logarithm is interpolated.
     """
 
     loss: NDArray[np.float64]
@@ -65,20 +65,20 @@ def sensitivity_curves(
     Raises:
         PruneError: if there are no samples, or the model has no ONNX form.
     """
-    moments = input_moments(context)
-    graph = Graph(context.onnx)
-    walk = Walk(graph, context.batches()[: _sample_count(context)])
+    graph, batches = Graph(context.onnx), context.batches()
+    count = min(_sample_count(context), -(-len(batches) // 2))
+    readers = find_readers(context, graph, batches[count:] or batches)
+    walk = Walk(graph, batches[:count])
     judge = _Judge.of(context, graph, list(walk.stream(graph.outputs, {})))
     curves: list[Curve | None] = [None] * len(scores)
-    mixers = [_mixers(context, index, moments) for index in range(len(scores))]
     first = {
-        index: min(graph.made_at[m.consumer.layer.node.output[0]] for m in own)
-        for index, own in enumerate(mixers)
+        index: min(graph.made_at[reader.consumer.layer.node.output[0]] for reader in own)
+        for index, own in enumerate(readers)
         if own
     }
     for done, index in enumerate(sorted(first, key=lambda index: first[index]), start=1):
         walk.advance(first[index], {})
-        curves[index] = _curve(walk, mixers[index], scores[index], limits[index], judge)
+        curves[index] = _curve(walk, readers[index], scores[index], limits[index], judge)
         on_group(done)
     return curves
 
@@ -96,24 +96,16 @@ def _sample_count(context: Context) -> int:
     return int(min(most, max(fewest, WORK / max(1.0, runs * macs / 2))))
 
 
-def _mixers(context: Context, group: int, moments: Mapping[str, Any]) -> list[Mixer]:
-    return [
-        Mixer(consumer, moments[consumer.layer.data])
-        for consumer in context.consumers[group]
-        if consumer.extent <= MOST_INPUTS
-    ]
-
-
 def _curve(
     walk: Walk,
-    mixers: list[Mixer],
+    readers: list[Reader],
     score: NDArray[np.float64],
     limit: tuple[int, int],
     judge: _Judge,
 ) -> Curve:
     """Measure a group at widths spread over its limits."""
-    graph = Graph(with_mixers(walk.graph.model, mixers))
-    fed = {name for mixer in mixers for name in (mixer.matrix, mixer.shift)}
+    graph = Graph(with_shifts(walk.graph.model, readers))
+    fed = {name for reader in readers for name in (reader.consumer.layer.weight, reader.shift)}
     session = graph.session(graph.outputs, list(walk.checkpoint[0]), {}, fed)
     wanted = {value.name for value in session.get_inputs()} - fed
     width, lowest = len(score), limit[0]
@@ -121,7 +113,7 @@ def _curve(
     losses = []
     for narrow in tried:
         [kept] = keep_best([score], [narrow])
-        tensors = {name: t for mixer in mixers for name, t in mixer.tensors(kept).items()}
+        tensors = {name: t for reader in readers for name, t in reader.tensors(kept).items()}
         outputs = [
             session.run(graph.outputs, {**{n: batch[n] for n in wanted}, **tensors})
             for batch in walk.checkpoint
@@ -131,9 +123,20 @@ def _curve(
 
 
 def _filled(tried: NDArray[np.int64], losses: NDArray[np.float64], width: int) -> Curve:
+    """The loss at every width: its logarithm is interpolated, and next to the dense width itself.
+
+    Args:
+        tried: widths that were measured, and the dense one.
+        losses: their losses.
+        width: the dense width.
+    """
     falling = np.maximum.accumulate(np.maximum(losses, 0.0)[::-1])[::-1]
-    loss = np.interp(np.arange(width + 1), tried, falling)
-    return Curve(loss, tuple(tried.tolist()))
+    widths = np.arange(width + 1)
+    straight = np.interp(widths, tried, falling)
+    logarithms = np.log(np.maximum(falling, _LEAST * falling.max() + 1e-30))
+    curved = np.exp(np.interp(widths, tried, logarithms))
+    loss = np.where(widths < tried[:-1].max(initial=0), curved, straight)
+    return Curve(loss, tuple(tried[:-1].tolist()))
 
 
 @dataclass(frozen=True)
