@@ -85,6 +85,10 @@ LAYERS: Sequence[Layer] = (
     *_depthwise((120, 28), (240, 14), (672, 7), window=5),
     *_square((96, 10, 1), (512, 1000, 1), (1280, 1000, 1), (768, 768, 197), (768, 3072, 197),
              window=0, epilogue="bias"),
+    *_square((16, 16, 32), (32, 32, 28), (64, 64, 14), (96, 96, 7), epilogue="residual_relu"),
+    *_square((32, 128, 28), (64, 256, 14), (128, 512, 7), window=1, epilogue="residual_relu"),
+    *_square((128, 32, 28), (256, 64, 14), (512, 128, 7), window=1),
+    *_square((32, 64, 28), (64, 96, 14), window=1, stride=2, epilogue="bias"),
 )  # fmt: skip
 
 

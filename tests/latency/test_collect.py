@@ -105,7 +105,7 @@ def test_a_sample_is_the_cost_of_the_fastest_promising_schedule(
     widths = choices[-1]
     calls = found.compilation.kernel_calls(widths)
     for index, family in enumerate(found.families):
-        offered = family.source.offers(calls[family.calls[0]].workload, target)[:FINALISTS]
+        offered = family.source.finalists(calls[family.calls[0]].workload, target, FINALISTS)
         own = tuple(widths[group] for group in family.groups)
         cheapest = min(simulated_cost(schedule.mod) for schedule in offered)
         assert costs[index, own] == cheapest + CALL

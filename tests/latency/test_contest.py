@@ -44,7 +44,7 @@ class DealtMeasurer(SimulatedMeasurer):
 class ImpossibleSource(ScheduleSource):
     """Has no schedule."""
 
-    def offers(self, workload: Workload, target: Target) -> list[Any]:
+    def finalists(self, workload: Workload, target: Target, most: int) -> list[Any]:
         raise TuningError("there is none")
 
 

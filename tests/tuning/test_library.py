@@ -182,6 +182,20 @@ def test_a_kernel_that_was_tuned_here_uses_its_own_trace(library, conv, target, 
     assert len(borrowed.offers(conv(16, 40), target)) >= 3
 
 
+def test_a_kernel_that_was_never_tuned_is_measured_with_the_default_schedule_too(
+    library, conv, target, tmp_path
+) -> None:
+    workload = conv(16, 40)
+    default = str(default_schedule(workload, target).mod)
+    source = find_source(workload, target, [], library)
+    finalists = [str(each.mod) for each in source.finalists(workload, target, 1)]
+    assert finalists == [str(source.schedule(workload, target).mod), default]
+    database = open_database(tmp_path)
+    _commit(database, conv(16, 48), target, 1e-3)
+    tuned = find_source(conv(16, 48), target, [database], library)
+    assert len(tuned.finalists(conv(16, 48), target, 1)) == 1
+
+
 def test_what_this_machine_tuned_becomes_a_library(conv, target, tmp_path) -> None:
     database = open_database(tmp_path)
     _commit(database, conv(16, 48), target, 2e-3)
@@ -310,7 +324,7 @@ def test_a_target_of_few_instructions_belongs_to_no_class(target) -> None:
     assert processor_of(target) is None
 
 
-@pytest.mark.parametrize("processor", ["x86-avx512", "x86-avx2", "cortex-m7"])
+@pytest.mark.parametrize("processor", ["x86-avx512", "x86-avx2", "arm-neon", "cortex-m7"])
 def test_the_shipped_seeds_schedule_a_convolution(processor, conv) -> None:
     target = member(processor)
     assert (SEEDS / f"{processor}.json.gz").exists()

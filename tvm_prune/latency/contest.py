@@ -23,7 +23,7 @@ from tvm_prune.tuning import ScheduleSource, Workload
 logger = logging.getLogger(__name__)
 
 FINALISTS = 2
-"""Schedules of a kernel that are measured, where its source offers as many."""
+"""Promising schedules of a kernel that are measured, where its source offers as many."""
 
 BATCH = 16
 """Kernels that are built and run together."""
@@ -91,7 +91,7 @@ class Contest:
 
     def _finals(self, source: ScheduleSource, workload: Workload) -> _Finals:
         """The most promising schedules, in order; each is known by the program that it makes."""
-        offered = source.offers(workload, self.target)[:FINALISTS]
+        offered = source.finalists(workload, self.target, FINALISTS)
         key = self.key(source, workload)
         if len(offered) == 1:
             return {key: offered[0]}

@@ -89,17 +89,42 @@ class ScheduleSource:
         Raises:
             TuningError: if there is no valid schedule at all.
         """
+        return self._offers(workload, target)[0]
+
+    def finalists(self, workload: Workload, target: Target, most: int) -> list[Schedule]:
+        """The schedules to measure: the most promising ones.
+
+        For a kernel that was never tuned the default one is measured too, which bounds what the
+        kernel costs: the nearest kernels' traces may be far from it.
+
+        Args:
+            workload: the kernel.
+            target: what it is for.
+            most: promising schedules.
+
+        Raises:
+            TuningError: if there is no valid schedule at all.
+        """
+        offered, default = self._offers(workload, target)
+        first = offered[:most]
+        missing = default is not None and not any(each is default for each in first)
+        return [*first, default] if missing else first
+
+    def _offers(self, workload: Workload, target: Target) -> tuple[list[Schedule], Schedule | None]:
+        """The schedules to choose from, and which of them is the default one, if it is there."""
         if self.trace is None:
-            return [default_schedule(workload, target)]
+            default = default_schedule(workload, target)
+            return [default], default
         ranker = self.library.ranker
         context = tune_context(workload.mod, target, threads=core_count())
         own = self._own(workload, target, context)
         if own and (ranker is None or workload.key == self.tuned_for):
-            return own
-        offered = [*own, *self._borrowed(workload, target, context, is_needed=not own)]
-        if ranker is None:
-            return offered
-        return [offered[position] for position in ranker.order(offered, context)]
+            return own, None
+        borrowed, default = self._borrowed(workload, target, context, is_needed=not own)
+        offered = [*own, *borrowed]
+        if ranker is not None:
+            offered = [offered[position] for position in ranker.order(offered, context)]
+        return offered, default
 
     def _own(self, workload: Workload, target: Target, context: Any) -> list[Schedule]:
         """What was tuned for this very kernel offers; all of it where there is no ranker.
@@ -128,8 +153,8 @@ class ScheduleSource:
 
     def _borrowed(
         self, workload: Workload, target: Target, context: Any, is_needed: bool
-    ) -> list[Schedule]:
-        """What the nearest kernels offer.
+    ) -> tuple[list[Schedule], Schedule | None]:
+        """What the nearest kernels offer, and the default schedule, which may be among it.
 
         Args:
             workload: the kernel.
@@ -143,13 +168,14 @@ class ScheduleSource:
             found = variants(trace, workload, target, context)
             offered += islice(found, EACH if is_needed else 1)
         if not is_needed:
-            return offered
+            return offered, None
         try:
-            return [*offered, default_schedule(workload, target)]
+            default = default_schedule(workload, target)
         except TuningError:
             if not offered:
                 raise
-            return offered
+            return offered, None
+        return [*offered, default], default
 
 
 def find_source(
