@@ -2,6 +2,7 @@
 
     python -m scripts.tune_seeds --work seeds-work
     python -m scripts.tune_seeds --work seeds-work --board aarch64-qemu --clock estimated-cycles
+    python -m scripts.tune_seeds --work seeds-work --extend
 
 Typical layers are tuned on a board of the class, the best schedules of each are measured again in
 turns, and the fastest are kept; for a microcontroller, of those that take no more memory than its
@@ -81,22 +82,28 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=64, help="per layer")
     parser.add_argument("--work", type=Path, required=True, help="keeps what was tuned so far")
     parser.add_argument("--output", type=Path, default=SEEDS)
+    parser.add_argument(
+        "--extend", action="store_true", help="tune what has no traces yet; the ranker stays"
+    )
     options = parser.parse_args()
     board = _board(chosen_board(options.board, options.clock), options.processor)
     layers = SMALL_LAYERS if board.is_microcontroller else LAYERS
     if board.is_slow:
         layers = [layer for layer in layers if layer.macs <= _MOST_MACS]
     with open_session(board, options.work) as session:
+        path = options.output / f"{processor_of(session.target)}.json.gz"
+        shipped = read_library(path) if options.extend else TraceLibrary()
         seeder = Seeder(session)
-        workloads = [workload_of_layer(layer, session.target) for layer in layers]
+        every = {layer: workload_of_layer(layer, session.target) for layer in layers}
+        known = [trace.structure for trace in shipped.traces]
+        new = {each: w for each, w in every.items() if structure_of(w) not in known}
+        workloads = list(new.values())
         seeder.tune(workloads, options.trials, _others(options.output, session.target))
-        seeds = list(seeder.fastest(workloads))
-        booster = seeder.ranker(seeds, layers)
-        processor = processor_of(session.target)
+        seeds = [*shipped.traces, *seeder.fastest(workloads)]
+        booster = shipped.ranker.booster if shipped.ranker else seeder.ranker(seeds, list(new))
     options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / f"{processor}.json.gz"
     write_library(path, seeds, booster)
-    print(f"{len(seeds)} traces of {len(workloads)} layers written to {path}")
+    print(f"{len(seeds)} traces, those of {len(workloads)} layers are new, written to {path}")
 
 
 def _board(board: Board, processor: str | None) -> Board:

@@ -43,12 +43,12 @@ class Ranker:
     """
 
     def __init__(self, booster: Any) -> None:
-        self._booster = booster
+        self.booster = booster
 
     @cached_property
     def key(self) -> str:
         """Stands for the trained trees."""
-        return hashlib.sha256(bytes(self._booster.save_raw("json"))).hexdigest()[:16]
+        return hashlib.sha256(bytes(self.booster.save_raw("json"))).hexdigest()[:16]
 
     def order(self, schedules: Sequence[Schedule], context: Any) -> list[int]:
         """Positions of the schedules, the most promising one first; each program once.
@@ -63,7 +63,7 @@ class Ranker:
         rows = program_features(schedules, context)
         _, first = np.unique(rows, axis=0, return_index=True)
         first.sort()
-        scores = self._booster.inplace_predict(rows[first], validate_features=False)
+        scores = self.booster.inplace_predict(rows[first], validate_features=False)
         return [int(first[position]) for position in np.argsort(-scores, kind="stable")]
 
 
