@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
     parser.add_argument("--budgets", type=int, default=50, help="random latency budgets")
     parser.add_argument("--levels", nargs="*", type=float, default=LEVELS, help="of equal latency")
+    parser.add_argument("--board", default="host", help="one with an exact clock has no noise")
+    parser.add_argument("--clock", help="what to measure in, where the board has several clocks")
     parser.add_argument("--trials", type=int, default=Settings().trials)
     parser.add_argument("--samples", type=int, default=Settings().samples)
     parser.add_argument("--cache", type=Path, help="tuned cache to use; a temporary one by default")
@@ -76,14 +78,17 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder) / "cache"
-        effort = {"trials": options.trials, "samples": options.samples, "cache": cache}
+        effort = {
+            "trials": options.trials, "samples": options.samples, "clock": options.clock,
+            "cache": cache,
+        }  # fmt: skip
         if "random budget" in options.experiments:
             settings = replace(OBJECTIVES[IMPORTANCE], recover=False, seed=SEED, **effort)
-            with _started(settings) as run:
+            with _started(settings, options.board) as run:
                 rows += _random_budgets(run, options.budgets, Path(folder))
         if "equal latency" in options.experiments:
             for name, objective in OBJECTIVES.items():
-                with _started(replace(objective, seed=SEED, **effort)) as run:
+                with _started(replace(objective, seed=SEED, **effort), options.board) as run:
                     found = equal_latency_rows(run, options.levels, Path(folder))
                     rows += [{"objective": name, **row} for row in found]
     figures = _figures(rows)
@@ -92,10 +97,10 @@ def main() -> None:
 
 
 @contextmanager
-def _started(settings: Settings) -> Iterator[Run]:
+def _started(settings: Settings, board: str) -> Iterator[Run]:
     with started(
         load(_EXAMPLES / "fashion_resnet8.onnx"),
-        "host",
+        board,
         calibration=dict(np.load(_EXAMPLES / "fashion_calibration.npz")),
         evaluation=dict(np.load(_EXAMPLES / "fashion_test.npz")) if settings.recover else None,
         settings=settings,
