@@ -151,11 +151,13 @@ def _within_noise(dense: Measurement, pruned: Measurement) -> bool:
 def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     planned = [row for row in rows if "slower_than_dense" in row]
     budgets = sum(row["experiment"] == "random budget" for row in rows)
-    figures = {
-        "budgets": float(budgets),
-        "refused_budgets": float(budgets - len(planned)),
-        "slower_than_dense_count": float(sum(row["slower_than_dense"] for row in planned)),
-    }
+    figures: dict[str, float] = {}
+    if budgets:
+        figures = {
+            "budgets": float(budgets),
+            "refused_budgets": float(budgets - len(planned)),
+            "slower_than_dense_count": float(sum(row["slower_than_dense"] for row in planned)),
+        }
     chosen = {
         (row["objective"], row["against"], row["level"], row["method"] == "ours"): row
         for row in rows

@@ -144,7 +144,10 @@ def test_pruning_in_steps_meets_the_budget(model: Model, settings: Settings) -> 
 def test_a_step_that_costs_too_much_accuracy_is_taken_back(
     model: Model, evaluation: Mapping[str, Array], settings: Settings
 ) -> None:
-    asked = replace(settings, steps=4, schedule="linear", max_accuracy_drop=0.1, recover=False)
+    asked = replace(
+        settings, steps=4, schedule="linear", max_accuracy_drop=0.1, recover=False,
+        objective="importance",
+    )  # fmt: skip
     result = tvm_prune.prune(
         model, parameters="0.1x", calibration=images(48), evaluation=evaluation, settings=asked
     )
