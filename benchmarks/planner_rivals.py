@@ -64,7 +64,7 @@ def equal_latency_rows(run: Run, levels: Sequence[float], folder: Path) -> list[
             theirs, ratio = widest_within(
                 level, plan, lambda widths: run.search.models.cost(widths).median / dense
             )
-            best = run.search.plan(Budgets.parse(latency=f"{ratio:.6f}x")).best
+            best = run.planned(Budgets.parse(latency=f"{ratio:.6f}x")).best
         except BudgetError as error:
             rows.append({**row, "refused": str(error)})
             continue

@@ -22,6 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "acquisition board_commands pareto retraining sparsifying depth",
         "pipeline workflow",
         "iteration",
+        "finalists",
         "deployment installation",
         "search result sweep_result",
         "learning whole_models memory",

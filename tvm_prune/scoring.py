@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tvm_prune.channels import Channels, Limits, Scores, width_limits
-from tvm_prune.errors import PruneError
+from tvm_prune.channels import Channels, Limits, Scores, find_channels, width_limits
+from tvm_prune.errors import ModelError, PruneError
 from tvm_prune.importance import Context, Thresholds, normalised, raw_scores
 from tvm_prune.model import Model
 from tvm_prune.planner import kept_shares
@@ -39,6 +39,21 @@ class Scoring:
     scores: Scores
     limits: Limits
     shares: Sequence[NDArray[np.float64]] = ()
+
+
+def prunable_channels(model: Model, settings: Settings) -> Channels:
+    """The groups of a model, those that the settings keep aside.
+
+    Raises:
+        ModelError: if there are none.
+    """
+    channels = find_channels(model.module, attention=settings.attention, keep=settings.keep)
+    if not channels.groups:
+        raise ModelError(
+            f"The model '{model.name}' has no channels that can be pruned; "
+            "`tvm-prune inspect` shows what freezes them."
+        )
+    return channels
 
 
 def score(

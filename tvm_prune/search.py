@@ -33,6 +33,7 @@ from tvm_prune.planner import (
     ByWork,
     Ceiling,
     Count,
+    Planned,
     Problem,
     Removal,
     Replanner,
@@ -47,21 +48,6 @@ from tvm_prune.units import EXACT, cost_text, kernel_cost_text
 from tvm_prune.whole_models import WholeModels
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What planning found.
-
-    Attributes:
-        best: the plan to deploy; None where the dense model meets the budgets already.
-        attempts: every plan that was built and measured.
-        dense: measured cost of the dense model.
-    """
-
-    best: Attempt | None
-    attempts: tuple[Attempt, ...]
-    dense: Measurement
 
 
 @dataclass
@@ -201,7 +187,7 @@ class Search:
         }
         meets = all(dense[name] <= bound for name, bound in bounds.items())
         if meets and self.compilation.may_stay_dense:
-            return Planned(None, (), dense_cost)
+            return Planned((), (), dense_cost)
         ceilings = self._ceilings(bounds)
         self.models.room = self.memory.room(bounds["ram"]) if "ram" in bounds else None
         slowest = dense_cost.median * margins.get("latency", 1.0)
@@ -213,8 +199,8 @@ class Search:
         self.progress.say(f"dense model: {_text(dense_cost)}; budget: {', '.join(aims)}")
         asked = "latency" in bounds and bounds["latency"] <= slowest
         called = "latency budget" if asked else "dense model's own latency"
-        best, attempts = self._replan(latency, ceilings, called)
-        return Planned(best, tuple(attempts), dense_cost)
+        _, attempts = self._replan(latency, ceilings, called)
+        return Planned.of(attempts, latency, dense_cost)
 
     def use(self, compilation: Compilation) -> None:
         """Go by the scores and limits of another compilation of the same model from now on."""

@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 from tvm_prune.board import Board
 from tvm_prune.board_choice import chosen_board
 from tvm_prune.budget import Budget, Budgets
-from tvm_prune.channels import Channels, find_channels
 from tvm_prune.compilation import Compilation
 from tvm_prune.deployment import Deployed, deploy
-from tvm_prune.errors import BudgetError, ModelError
+from tvm_prune.errors import BudgetError
 from tvm_prune.export import files_below
+from tvm_prune.finalists import with_the_best_first
 from tvm_prune.iteration import Journey, check_settings, checked_accuracy, is_accurate, looser
 from tvm_prune.latency import ModelError as LatencyModelError
 from tvm_prune.model import Model, bound_inputs
+from tvm_prune.planner import Planned
 from tvm_prune.progress import Progress, Silent
 from tvm_prune.result import PruneResult
-from tvm_prune.scoring import score
-from tvm_prune.search import Planned, Search
+from tvm_prune.scoring import prunable_channels, score
+from tvm_prune.search import Search
 from tvm_prune.session import open_session
 from tvm_prune.settings import Settings
 from tvm_prune.tuning import TuningReport
@@ -149,7 +150,7 @@ def opened(
         PruneError: if nothing of the model can be pruned, or the board cannot be reached.
     """
     board = chosen_board(board, settings.clock)
-    channels = _prunable_channels(model, settings)
+    channels = prunable_channels(model, settings)
     with (
         open_session(
             board, settings.cache, executor=settings.executor, tracker=settings.tracker
@@ -168,16 +169,6 @@ def opened(
             board,
         )
         yield Search(session, compilation, settings, progress, Path(folder))
-
-
-def _prunable_channels(model: Model, settings: Settings) -> Channels:
-    channels = find_channels(model.module, attention=settings.attention, keep=settings.keep)
-    if not channels.groups:
-        raise ModelError(
-            f"The model '{model.name}' has no channels that can be pruned; "
-            "`tvm-prune inspect` shows what freezes them."
-        )
-    return channels
 
 
 @dataclass(frozen=True)
@@ -222,10 +213,21 @@ class Run:
         finally:
             self.search.use(compilation)
 
+    def planned(self, budgets: Budgets, margins: Mapping[str, float] | None = None) -> Planned:
+        """Plans that were measured within the budgets, the one to deliver first.
+
+        The arguments are those of :meth:`tvm_prune.search.Search.plan`.
+
+        Raises:
+            BudgetError: if the budgets cannot be met.
+        """
+        found = self.search.plan(budgets, margins)
+        return with_the_best_first(self.search, found, self.calibration)
+
     def _delivered(self, budgets: Budgets) -> PruneResult:
         margins: dict[str, float] = {}
         for _ in range(DEPLOYMENTS):
-            planned = self.search.plan(budgets, margins)
+            planned = self.planned(budgets, margins)
             widths = planned.best.solution.widths if planned.best else self.search.compilation.dense
             deployed = deploy(self.search, widths, self.calibration)
             dense_costs = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tvm_prune.planner.by_work import ByWork
 from tvm_prune.planner.counts import COUNTS, Ceiling, Count
 from tvm_prune.planner.removals import Removal
-from tvm_prune.planner.replan import CHALLENGES, ROUNDS, Attempt, Replanner
+from tvm_prune.planner.replan import CHALLENGES, ROUNDS, Attempt, Planned, Replanner
 from tvm_prune.planner.solve import Problem, Solution, kept_shares, solve
 from tvm_prune.planner.widths import candidate_widths
 
@@ -17,6 +17,7 @@ __all__ = [
     "ByWork",
     "Ceiling",
     "Count",
+    "Planned",
     "Problem",
     "Removal",
     "Replanner",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tvm_prune.errors import BudgetError
@@ -17,7 +17,9 @@ REFINEMENTS = 4
 HOPES = 3
 """Plans that may be better than they look whose kernels are measured before one is chosen."""
 CHALLENGES = 4
-"""Plans chosen by their work that are looked at once there is one to compare them with."""
+"""Plans chosen by their work that are built once there is one to compare them with, at most."""
+LOOKS = 8
+"""Plans chosen by their work whose kernels are measured for that, at most."""
 CLOSE_ENOUGH = 0.97
 """Share of the budget that a plan should use before the search stops looking for a better one."""
 SAME_SCALE = 1.03
@@ -26,6 +28,8 @@ _AHEAD = 1.15
 """Work of the first challenger, over that of the plan it challenges."""
 _PLAUSIBLE = 1.08
 """Expected cost over the budget up to which a plan that keeps more importance is built."""
+_NARROW = 1.005
+"""Two amounts of work that are this close are not told apart."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,34 @@ class Attempt:
     solution: Solution
     predicted: float
     measured: Measurement
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What planning found.
+
+    Attributes:
+        within: the plans that were measured within the budget, the one to deliver first; empty
+            where the dense model meets the budgets already.
+        attempts: every plan that was built and measured.
+        dense: measured cost of the dense model.
+    """
+
+    within: tuple[Attempt, ...]
+    attempts: tuple[Attempt, ...]
+    dense: Measurement
+
+    @classmethod
+    def of(cls, attempts: Sequence[Attempt], budget: float, dense: Measurement) -> Planned:
+        """All attempts; those within the budget in the order of the importance that they keep."""
+        within = [attempt for attempt in attempts if attempt.measured.median <= budget]
+        within.sort(key=lambda attempt: -attempt.solution.importance)
+        return cls(tuple(within), tuple(attempts), dense)
+
+    @property
+    def best(self) -> Attempt | None:
+        """The plan to deliver; None where the dense model meets the budgets already."""
+        return self.within[0] if self.within else None
 
 
 @dataclass(frozen=True)
@@ -146,26 +178,44 @@ class Replanner:
         scale: float,
         attempts: list[Attempt],
     ) -> Attempt:
-        """The best plan once plans by work that keep more importance were attempted too."""
-        failed = self._failed(attempts)
-        work = by_work.work
-        most = _AHEAD * work.at(best.solution.widths) * self.budget / best.measured.median
-        for _ in range(CHALLENGES):
+        """The best plan once plans by work that keep more importance were attempted too.
+
+        The most work that the budget allows is bracketed: from above by plans that are too slow,
+        from below by those that are not, and by those that keep no more importance than the best.
+        """
+        failed, work, most_built = self._failed(attempts), by_work.work, len(attempts) + CHALLENGES
+        aim = _AHEAD * work.at(best.solution.widths) * self.budget / best.measured.median
+        least, most = 0.0, aim
+        for _ in range(LOOKS):
             try:
-                solution = by_work.plan(problem, most, failed)
+                solution = by_work.plan(problem, aim, failed)
             except BudgetError:
                 break
-            if solution.importance <= best.solution.importance:
+            if solution.importance > best.solution.importance:
+                problem = self.refine([solution.widths])
+                cost, used = (
+                    self._cost(solution, problem, scale, attempts),
+                    work.at(solution.widths),
+                )
+                least, most = (used, most) if cost <= self.budget else (least, used)
+                best, aim = self._best(attempts) or best, used * self.budget / cost
+            else:
+                least = aim
+            if most <= _NARROW * least or len(attempts) == most_built:
                 break
-            problem = self.refine([solution.widths])
-            cost = expected = problem.predicted(solution.widths) * scale
-            if expected <= _PLAUSIBLE * self.budget:
-                attempt = Attempt(solution, expected, self.measure(solution.widths))
-                attempts.append(attempt)
-                cost = attempt.measured.median
-                best = attempt if cost <= self.budget else best
-            most = work.at(solution.widths) * self.budget / cost
+            if not _NARROW * least < aim < most / _NARROW:
+                aim = (least + most) / 2
         return best
+
+    def _cost(
+        self, solution: Solution, problem: Problem, scale: float, attempts: list[Attempt]
+    ) -> float:
+        """What a plan is measured at, or is expected to be where that is clearly too much."""
+        expected = problem.predicted(solution.widths) * scale
+        if expected > _PLAUSIBLE * self.budget:
+            return expected
+        attempts.append(Attempt(solution, expected, self.measure(solution.widths)))
+        return attempts[-1].measured.median
 
     def _best(self, attempts: list[Attempt]) -> Attempt | None:
         within = [a for a in attempts if a.measured.median <= self.budget]

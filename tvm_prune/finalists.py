@@ -1,0 +1,65 @@
+"""The last word among plans that were measured within the budgets: how far their outputs move.
+
+The planner adds up what groups lose one by one, which is right for small losses. What a plan loses
+as a whole can only be told when it is there: recovered, as it would be delivered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tvm_prune.deployment import recovered
+from tvm_prune.planner import Planned
+from tvm_prune.search import Search
+from tvm_prune.sensitivity import output_loss
+from tvm_prune.verification import reference_outputs
+
+Arrays = Mapping[str, NDArray[Any]]
+
+FINALISTS = 3
+"""Plans that are compared, at most."""
+SAMPLES = 128
+"""Samples that they are recovered with, at most; as many others are what they are compared on."""
+
+
+def with_the_best_first(search: Search, planned: Planned, calibration: Arrays) -> Planned:
+    """The plans with the one first whose output is nearest to the dense model's.
+
+    Where the objective is not the network's output, or there is one plan only, nothing changes.
+
+    Args:
+        search: the run.
+        planned: what planning found.
+        calibration: samples stacked along the first axis, by input name.
+    """
+    compared = planned.within[:FINALISTS]
+    if len(compared) < 2 or not search.compilation.shares:
+        return planned
+    fitted, judged = _halves(search, calibration)
+    wanted = reference_outputs(search.compilation.model, judged)
+    losses = []
+    with search.progress.step("comparing the outputs of plans", len(compared)) as step:
+        for done, attempt in enumerate(compared, start=1):
+            _, model = recovered(search, attempt.solution.widths, fitted)
+            losses.append(output_loss(wanted, reference_outputs(model, judged)))
+            step.update(done, f"widths {list(attempt.solution.widths)} move it by {losses[-1]:.4g}")
+    order = sorted(range(len(compared)), key=lambda index: losses[index])
+    rest = planned.within[FINALISTS:]
+    return replace(planned, within=(*(compared[index] for index in order), *rest))
+
+
+def _halves(search: Search, calibration: Arrays) -> tuple[Arrays, Arrays]:
+    """Samples to recover with and others to judge on; the same ones if there is one batch only."""
+    spec = search.compilation.model.inputs[0]
+    batch = spec.shape[0] if spec.shape else 1
+    half = min(len(calibration[spec.name]) // batch // 2, max(1, SAMPLES // batch)) * batch
+    if half == 0:
+        return calibration, calibration
+    return (
+        {name: array[:half] for name, array in calibration.items()},
+        {name: array[half : 2 * half] for name, array in calibration.items()},
+    )
