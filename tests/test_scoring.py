@@ -81,6 +81,26 @@ def test_curves_fall_to_zero_and_are_those_of_the_recovered_network(model: Model
         assert recovered / 2 < curve.loss[3] < 2 * recovered
 
 
+def test_where_nothing_is_recovered_curves_are_those_of_the_pruned_network(model: Model) -> None:
+    channels, x = find_channels(model.module), images(64)
+    context = Context(channels, model.parameters, 0, model, x)
+    scores = score_units(context, "l2")
+    limits = tuple((1, group.width) for group in channels.groups)
+    judged = {"x": x["x"][:32]}
+    [dense] = reference_outputs(model, judged)
+    for index, curve in enumerate(sensitivity_curves(context, scores, limits, recover=False)):
+        assert curve is not None
+        widths = [group.width for group in channels.groups]
+        widths[index] = 3
+        plan = plan_for_units(channels, keep_best(scores, widths), model.parameters)
+        plain = masked_model(model, plan, prune_parameters(model.parameters, plan))
+        lost = divergence(dense, reference_outputs(plain, judged)[0])
+        assert lost > 1e-3
+        # The loss of a wider group, where that is more, counts as this one's too.
+        assert curve.loss[3] >= 0.999 * lost
+        assert curve.loss[3] == pytest.approx(max(lost, curve.loss[4]), rel=1e-3)
+
+
 @pytest.mark.parametrize("most_inputs", [refit.MOST_INPUTS, 8])
 def test_a_copy_of_a_channel_costs_nothing_to_remove(
     model: Model, monkeypatch: pytest.MonkeyPatch, most_inputs: int

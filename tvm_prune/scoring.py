@@ -84,7 +84,8 @@ def score(
     scores = [normalised(one) for one in raw]
     if calibration is None or not settings.measures_sensitivity:
         return Scoring(scores, limits)
-    return Scoring(scores, limits, _shares(context, scores, limits, progress or Silent()))
+    shares = _shares(context, scores, limits, progress or Silent(), recover=settings.recover)
+    return Scoring(scores, limits, shares)
 
 
 def _possible(context: Context, settings: Settings, progress: Progress) -> Settings:
@@ -104,11 +105,11 @@ def _possible(context: Context, settings: Settings, progress: Progress) -> Setti
 
 
 def _shares(
-    context: Context, scores: Scores, limits: Limits, progress: Progress
+    context: Context, scores: Scores, limits: Limits, progress: Progress, *, recover: bool
 ) -> Sequence[NDArray[np.float64]]:
     """Share kept by width: one over one plus the loss, as signal over signal plus noise."""
     with progress.step("judging how sensitive the output is", len(scores)) as step:
-        curves = sensitivity_curves(context, scores, limits, step.update)
+        curves = sensitivity_curves(context, scores, limits, step.update, recover=recover)
     return [
         kept_shares(one) if curve is None else 1.0 / (1.0 + curve.loss)
         for one, curve in zip(scores, curves, strict=True)

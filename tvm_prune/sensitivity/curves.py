@@ -1,10 +1,10 @@
 """Sensitivity curves: loss of every group at a few widths, measured with recovery applied.
 
 For each group by itself: the layers that read it are refitted by least squares to the channels that
-stay, and the rest of the network is run on the dense activations, which are computed once and kept
-as a checkpoint. Samples that the layers are fitted to are not those that the loss is told on, where
-there are more than one. Losses of several groups add up to first order, as small independent
-disturbances do.
+stay (or just lose the others, where nothing will be recovered), and the rest of the network is run
+on the dense activations, which are computed once and kept as a checkpoint. Samples that the layers
+are fitted to are not those that the loss is told on, where there are more than one. Losses of
+several groups add up to first order, as small independent disturbances do.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def sensitivity_curves(
     scores: Sequence[NDArray[np.float64]],
     limits: Limits,
     on_group: Callable[[int], None] = lambda _index: None,
+    *,
+    recover: bool = True,
 ) -> list[Curve | None]:
     """A curve for every group; None where no layer is known that reads the group's channels.
 
@@ -61,13 +63,14 @@ def sensitivity_curves(
         scores: importance of every unit; the best ones stay.
         limits: lowest and highest width of every group.
         on_group: told how many groups are done.
+        recover: whether the layers that read a group are refitted to what is left of it.
 
     Raises:
         PruneError: if there are no samples, or the model has no ONNX form.
     """
     graph, batches = Graph(context.onnx), context.batches()
     count = min(_sample_count(context), -(-len(batches) // 2))
-    readers = find_readers(context, graph, batches[count:] or batches)
+    readers = find_readers(context, graph, (batches[count:] or batches) if recover else [])
     walk = Walk(graph, batches[:count])
     judge = _Judge.of(context, graph, list(walk.stream(graph.outputs, {})))
     curves: list[Curve | None] = [None] * len(scores)

@@ -34,7 +34,8 @@ class Reader:
         consumer: the layer.
         blocks: its weight.
         shared: adjacent inputs that are predicted alike: pixels of a flattened image.
-        moments: second moments of the inputs of each of the layer's own groups.
+        moments: second moments of the inputs of each of the layer's own groups; without any, what
+            goes is not made up for.
     """
 
     consumer: Consumer
@@ -89,8 +90,10 @@ def _taken_over(
         moments: of its inputs; adjacent ones that are predicted alike count as one.
         gone: which of them go.
     """
-    covariance, stays = moments.covariance(), ~gone
     by_input = weight.reshape(len(gone), -1)
+    if moments.rows == 0:
+        return np.where(gone[:, None], -by_input, 0.0), np.zeros(weight.shape[1])
+    covariance, stays = moments.covariance(), ~gone
     second = covariance[np.ix_(stays, stays)]
     second += (DAMPING * np.trace(second) / max(1, len(second)) + 1e-12) * np.eye(len(second))
     change = np.zeros_like(by_input)
@@ -103,12 +106,20 @@ def _taken_over(
 def find_readers(
     context: Context, graph: Graph, batches: Sequence[Mapping[str, Array]]
 ) -> list[list[Reader]]:
-    """The layers that read each group, and what they read in some samples."""
+    """The layers that read each group, and what they read in some samples, if any."""
     readers = [
         [reader for consumer in group for reader in _reader(consumer, context.parameters)]
         for group in context.consumers
     ]
-    every = [reader for group in readers for reader in group]
+    if batches:
+        _take_in([reader for group in readers for reader in group], context, graph, batches)
+    return readers
+
+
+def _take_in(
+    every: Sequence[Reader], context: Context, graph: Graph, batches: Sequence[Mapping[str, Array]]
+) -> None:
+    """Add up second moments of what layers read in some samples."""
     generator = np.random.default_rng(context.seed)
     names = sorted({reader.consumer.layer.data for reader in every})
     for batch in Walk(graph, batches).stream(names, {}):
@@ -121,7 +132,6 @@ def find_readers(
     for reader in every:
         for moments in reader.moments:
             moments.finish()
-    return readers
 
 
 def _reader(consumer: Consumer, parameters: Mapping[str, Array]) -> Iterator[Reader]:
