@@ -18,6 +18,8 @@ from tvm_prune.progress import Silent
 from tvm_prune.workflow import opened
 
 NARROW, WIDE = (3, 3), (14, 15)
+MORE, LESS = 0.9, 0.8999
+"""Importance that hardly differs, so that the outputs decide."""
 BUDGET = 2.0
 
 
@@ -53,23 +55,28 @@ def first_of(found: Planned, settings: Settings, samples: int = 64) -> Widths:
 def test_the_plan_whose_output_moves_least_is_delivered(
     samples: int, recover: bool, folder: Path
 ) -> None:
-    found = planned(attempt(NARROW, 0.9), attempt(WIDE, 0.8))
+    found = planned(attempt(NARROW, MORE), attempt(WIDE, LESS))
     assert found.within[0].solution.widths == NARROW
     assert first_of(found, Settings(recover=recover, cache=folder), samples) == WIDE
 
 
+def test_a_plan_that_is_expected_to_lose_much_is_not_delivered(folder: Path) -> None:
+    found = planned(attempt(NARROW, MORE), attempt(WIDE, 0.1))
+    assert first_of(found, Settings(cache=folder)) == NARROW
+
+
 def test_where_importance_is_the_objective_it_decides(folder: Path) -> None:
-    found = planned(attempt(WIDE, 0.8), attempt(NARROW, 0.9))
+    found = planned(attempt(WIDE, LESS), attempt(NARROW, MORE))
     assert first_of(found, Settings(objective="importance", cache=folder)) == NARROW
 
 
 def test_plans_above_the_budget_are_no_finalists(folder: Path) -> None:
-    found = planned(attempt(NARROW, 0.9), attempt(WIDE, 0.8, cost=1.1 * BUDGET))
+    found = planned(attempt(NARROW, MORE), attempt(WIDE, LESS, cost=1.1 * BUDGET))
     assert [one.solution.widths for one in found.within] == [NARROW]
     assert len(found.attempts) == 2
     assert first_of(found, Settings(cache=folder)) == NARROW
 
 
 def test_only_the_most_important_plans_are_compared(folder: Path) -> None:
-    others = [attempt((3, 3 + number), 0.9) for number in range(FINALISTS)]
-    assert first_of(planned(*others, attempt(WIDE, 0.1)), Settings(cache=folder)) != WIDE
+    others = [attempt((3, 3 + number), MORE) for number in range(FINALISTS)]
+    assert first_of(planned(*others, attempt(WIDE, LESS)), Settings(cache=folder)) != WIDE

@@ -1,7 +1,8 @@
 """The last word among plans that were measured within the budgets: how far their outputs move.
 
 The planner adds up what groups lose one by one, which is right for small losses. What a plan loses
-as a whole can only be told when it is there: recovered, as it would be delivered.
+as a whole can only be told when it is there: recovered, as it would be delivered. Few samples tell
+either of them with some noise, so both count.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tvm_prune.deployment import recovered
-from tvm_prune.planner import Planned
+from tvm_prune.planner import Attempt, Planned
 from tvm_prune.search import Search
 from tvm_prune.sensitivity import output_loss
 from tvm_prune.verification import reference_outputs
@@ -29,7 +30,9 @@ SAMPLES = 128
 def with_the_best_first(search: Search, planned: Planned, calibration: Arrays) -> Planned:
     """The plans with the one first whose output is nearest to the dense model's.
 
-    Where the objective is not the network's output, or there is one plan only, nothing changes.
+    How near is told by two estimates in the same unit, added up: the loss that the planner expects,
+    of all groups one by one, and that of the whole plan on samples of its own. Where the objective
+    is not the network's output, or there is one plan only, nothing changes.
 
     Args:
         search: the run.
@@ -45,11 +48,18 @@ def with_the_best_first(search: Search, planned: Planned, calibration: Arrays) -
     with search.progress.step("comparing the outputs of plans", len(compared)) as step:
         for done, attempt in enumerate(compared, start=1):
             _, model = recovered(search, attempt.solution.widths, fitted)
-            losses.append(output_loss(wanted, reference_outputs(model, judged)))
-            step.update(done, f"widths {list(attempt.solution.widths)} move it by {losses[-1]:.4g}")
+            loss = output_loss(wanted, reference_outputs(model, judged))
+            losses.append(_expected_loss(attempt) + loss)
+            step.update(done, f"widths {list(attempt.solution.widths)} move it by {loss:.4g}")
     order = sorted(range(len(compared)), key=lambda index: losses[index])
     rest = planned.within[FINALISTS:]
     return replace(planned, within=(*(compared[index] for index in order), *rest))
+
+
+def _expected_loss(attempt: Attempt) -> float:
+    """Losses of all groups, from the harmonic mean of one over one plus each."""
+    solution = attempt.solution
+    return len(solution.widths) * (1.0 / solution.importance - 1.0)
 
 
 def _halves(search: Search, calibration: Arrays) -> tuple[Arrays, Arrays]:

@@ -14,7 +14,17 @@ from tables import TableFamily, TableModel, problem_of
 from tvm_prune.errors import BudgetError
 from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
-from tvm_prune.planner import CHALLENGES, ROUNDS, Attempt, ByWork, Problem, Replanner, solve
+from tvm_prune.planner import (
+    CHALLENGES,
+    CLOSE_ENOUGH,
+    CLOSE_WHERE_EXACT,
+    ROUNDS,
+    Attempt,
+    ByWork,
+    Problem,
+    Replanner,
+    solve,
+)
 from tvm_prune.planner.counts import Count, Extent, Product
 
 DENSE = (9, 12, 7)
@@ -263,6 +273,22 @@ def test_one_slow_plan_does_not_rule_out_all_others() -> None:
     best, attempts = board.plan(budget, scale=1.0)
     assert attempts[0].measured.median > budget
     assert best.measured.median <= budget < dense
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.2, 0.99))
+def test_a_search_that_is_to_use_up_the_budget_keeps_no_less(seed: int, share: float) -> None:
+    truth, prediction = distorted(seed)
+    budget, scale = share * truth(DENSE), truth(DENSE) / prediction.predicted(DENSE)
+    kept = []
+    for close_enough in (CLOSE_ENOUGH, CLOSE_WHERE_EXACT):
+        board = Board(truth, prediction)
+        replanner = Replanner(board.refine, board.measure, budget, scale, close_enough=close_enough)
+        best, attempts = replanner.run()
+        assert best.measured.median <= budget
+        assert len(attempts) <= ROUNDS
+        kept.append(best.solution.importance)
+    assert kept[0] <= kept[1]
 
 
 @settings(max_examples=40)

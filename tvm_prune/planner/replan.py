@@ -22,6 +22,8 @@ LOOKS = 8
 """Plans chosen by their work whose kernels are measured for that, at most."""
 CLOSE_ENOUGH = 0.97
 """Share of the budget that a plan should use before the search stops looking for a better one."""
+CLOSE_WHERE_EXACT = 0.995
+"""The same where costs are exact, so that a plan so close is not within it by chance."""
 SAME_SCALE = 1.03
 """Two ratios of measured to predicted cost that are this close are not told apart."""
 _AHEAD = 1.15
@@ -87,6 +89,7 @@ class Replanner:
         scale: expected over predicted cost of models that meet the budget.
         bound: what the bound is called in an error.
         by_work: chooses the plans that challenge the best one; nobody does if absent.
+        close_enough: share of the budget that a plan should use.
     """
 
     refine: Callable[[list[Widths]], Problem]
@@ -95,6 +98,7 @@ class Replanner:
     scale: float
     bound: str = "budget"
     by_work: ByWork | None = None
+    close_enough: float = CLOSE_ENOUGH
 
     def run(self) -> tuple[Attempt, list[Attempt]]:
         """The plan within the budget that keeps most importance, and all attempts.
@@ -136,7 +140,7 @@ class Replanner:
             measured = self.measure(solution.widths)
             attempts.append(Attempt(solution, solution.predicted * scale, measured))
             scale = measured.median / solution.predicted
-            if CLOSE_ENOUGH * self.budget <= measured.median <= self.budget:
+            if self.close_enough * self.budget <= measured.median <= self.budget:
                 break
             aim = self.budget
             if len(self._failed(attempts[-2:])) == 2:
