@@ -92,7 +92,8 @@ def main() -> None:
         layers = [layer for layer in layers if layer.macs <= _MOST_MACS]
     with open_session(board, options.work) as session:
         path = options.output / f"{processor_of(session.target)}.json.gz"
-        shipped = read_library(path) if options.extend else TraceLibrary()
+        extends = options.extend and path.exists()
+        shipped = read_library(path) if extends else TraceLibrary()
         seeder = Seeder(session)
         every = {layer: workload_of_layer(layer, session.target) for layer in layers}
         known = [trace.structure for trace in shipped.traces]
