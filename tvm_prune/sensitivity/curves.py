@@ -25,7 +25,7 @@ from tvm_prune.sensitivity.refit import Reader, find_readers, with_shifts
 
 WIDTHS = 12
 """Widths that each group is tried at, the dense one aside."""
-SAMPLES = (16, 128)
+SAMPLES = (16, 256)
 """Batches that the loss is told on: at least, and at most."""
 _LEAST = 1e-6
 """Share of the largest loss that smaller ones are told apart down to."""
