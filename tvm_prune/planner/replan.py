@@ -197,10 +197,8 @@ class Replanner:
                 break
             if solution.importance > best.solution.importance:
                 problem = self.refine([solution.widths])
-                cost, used = (
-                    self._cost(solution, problem, scale, attempts),
-                    work.at(solution.widths),
-                )
+                cost = self._cost(solution, problem, scale, attempts)
+                used = work.at(solution.widths)
                 least, most = (used, most) if cost <= self.budget else (least, used)
                 best, aim = self._best(attempts) or best, used * self.budget / cost
             else:
