@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tvm_prune.deployment import recovered
+from tvm_prune.model import batch_size
 from tvm_prune.planner import Attempt, Planned
 from tvm_prune.search import Search
 from tvm_prune.sensitivity import output_loss
@@ -51,9 +52,9 @@ def with_the_best_first(search: Search, planned: Planned, calibration: Arrays) -
             loss = output_loss(wanted, reference_outputs(model, judged))
             losses.append(_expected_loss(attempt) + loss)
             step.update(done, f"widths {list(attempt.solution.widths)} move it by {loss:.4g}")
-    order = sorted(range(len(compared)), key=lambda index: losses[index])
-    rest = planned.within[FINALISTS:]
-    return replace(planned, within=(*(compared[index] for index in order), *rest))
+    best = compared[losses.index(min(losses))]
+    others = (attempt for attempt in planned.within if attempt is not best)
+    return replace(planned, within=(best, *others))
 
 
 def _expected_loss(attempt: Attempt) -> float:
@@ -64,9 +65,9 @@ def _expected_loss(attempt: Attempt) -> float:
 
 def _halves(search: Search, calibration: Arrays) -> tuple[Arrays, Arrays]:
     """Samples to recover with and others to judge on; the same ones if there is one batch only."""
-    spec = search.compilation.model.inputs[0]
-    batch = spec.shape[0] if spec.shape else 1
-    half = min(len(calibration[spec.name]) // batch // 2, max(1, SAMPLES // batch)) * batch
+    specs = search.compilation.model.inputs
+    batch = batch_size(specs)
+    half = min(len(calibration[specs[0].name]) // batch // 2, max(1, SAMPLES // batch)) * batch
     if half == 0:
         return calibration, calibration
     return (

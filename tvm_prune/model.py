@@ -119,6 +119,11 @@ def bound_inputs(
     return chosen
 
 
+def batch_size(specs: tuple[TensorSpec, ...]) -> int:
+    """Samples that a model takes at once."""
+    return specs[0].shape[0] if specs[0].shape else 1
+
+
 def split_batches(
     specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]
 ) -> list[dict[str, Array]]:
@@ -127,7 +132,7 @@ def split_batches(
     Raises:
         DataError: if there are fewer samples than one batch.
     """
-    size = specs[0].shape[0] if specs[0].shape else 1
+    size = batch_size(specs)
     count = inputs[specs[0].name].shape[0]
     if count < size:
         raise DataError(f"The data holds {count} samples, but the model takes {size} at once.")

@@ -27,8 +27,6 @@ from tvm_prune.measurement import Measurement
 from tvm_prune.memory import MemoryCounts, memory_counts
 from tvm_prune.planner import (
     CHALLENGES,
-    CLOSE_ENOUGH,
-    CLOSE_WHERE_EXACT,
     COUNTS,
     ROUNDS,
     Attempt,
@@ -250,9 +248,7 @@ class Search:
 
             predicted = self._to_predict(refine(self.models.references), latency)
             by_work = ByWork.at_multiples(self.counts["macs"], self.compilation.limits)
-            close = CLOSE_WHERE_EXACT if self.session.measurer.unit in EXACT else CLOSE_ENOUGH
-            scale = latency / predicted
-            return Replanner(refine, attempt, latency, scale, bound, by_work, close).run()
+            return Replanner(refine, attempt, latency, latency / predicted, bound, by_work).run()
 
     def _to_predict(self, problem: Problem, cost: float) -> float:
         """What has to be predicted for a model, so that this cost is to be expected."""

@@ -16,8 +16,6 @@ from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
 from tvm_prune.planner import (
     CHALLENGES,
-    CLOSE_ENOUGH,
-    CLOSE_WHERE_EXACT,
     ROUNDS,
     Attempt,
     ByWork,
@@ -57,12 +55,13 @@ class Board:
 
     truth: Truth
     problem: Problem
+    unit: str = "simulated"
     built: list[Widths] = field(default_factory=list)
     refined: list[Widths] = field(default_factory=list)
 
     def measure(self, widths: Widths) -> Measurement:
         self.built.append(widths)
-        return Measurement((self.truth(widths),), "simulated")
+        return Measurement((self.truth(widths),), self.unit)
 
     def refine(self, choices: list[Widths]) -> Problem:
         self.refined += choices
@@ -277,18 +276,27 @@ def test_one_slow_plan_does_not_rule_out_all_others() -> None:
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), share=st.floats(0.2, 0.99))
-def test_a_search_that_is_to_use_up_the_budget_keeps_no_less(seed: int, share: float) -> None:
+def test_where_costs_are_exact_the_budget_is_used_up_and_no_less_kept(
+    seed: int, share: float
+) -> None:
     truth, prediction = distorted(seed)
-    budget, scale = share * truth(DENSE), truth(DENSE) / prediction.predicted(DENSE)
+    budget = share * truth(DENSE)
     kept = []
-    for close_enough in (CLOSE_ENOUGH, CLOSE_WHERE_EXACT):
-        board = Board(truth, prediction)
-        replanner = Replanner(board.refine, board.measure, budget, scale, close_enough=close_enough)
-        best, attempts = replanner.run()
+    for unit in ("simulated", "instructions"):
+        best, attempts = Board(truth, prediction, unit).plan(budget)
         assert best.measured.median <= budget
         assert len(attempts) <= ROUNDS
         kept.append(best.solution.importance)
     assert kept[0] <= kept[1]
+
+
+def test_where_costs_are_exact_the_search_goes_on_to_a_plan_that_keeps_more() -> None:
+    truth, prediction = distorted(47, 0.3)
+    budget = 0.3 * truth(DENSE)
+    close, _ = Board(truth, prediction).plan(budget)
+    closer, _ = Board(truth, prediction, "instructions").plan(budget)
+    assert close.measured.median < closer.measured.median <= budget
+    assert close.solution.importance < closer.solution.importance
 
 
 @settings(max_examples=40)

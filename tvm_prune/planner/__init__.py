@@ -5,22 +5,12 @@ from __future__ import annotations
 from tvm_prune.planner.by_work import ByWork
 from tvm_prune.planner.counts import COUNTS, Ceiling, Count
 from tvm_prune.planner.removals import Removal
-from tvm_prune.planner.replan import (
-    CHALLENGES,
-    CLOSE_ENOUGH,
-    CLOSE_WHERE_EXACT,
-    ROUNDS,
-    Attempt,
-    Planned,
-    Replanner,
-)
+from tvm_prune.planner.replan import CHALLENGES, ROUNDS, Attempt, Planned, Replanner
 from tvm_prune.planner.solve import Problem, Solution, kept_shares, solve
 from tvm_prune.planner.widths import candidate_widths
 
 __all__ = [
     "CHALLENGES",
-    "CLOSE_ENOUGH",
-    "CLOSE_WHERE_EXACT",
     "COUNTS",
     "ROUNDS",
     "Attempt",

@@ -11,6 +11,7 @@ from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
 from tvm_prune.planner.by_work import ByWork
 from tvm_prune.planner.solve import Problem, Solution, solve
+from tvm_prune.units import EXACT
 
 ROUNDS = 8
 REFINEMENTS = 4
@@ -49,6 +50,12 @@ class Attempt:
     measured: Measurement
 
 
+def _within(attempts: Sequence[Attempt], budget: float) -> list[Attempt]:
+    """Attempts within a budget, those that keep most importance first."""
+    within = [attempt for attempt in attempts if attempt.measured.median <= budget]
+    return sorted(within, key=lambda attempt: -attempt.solution.importance)
+
+
 @dataclass(frozen=True)
 class Planned:
     """What planning found.
@@ -67,9 +74,7 @@ class Planned:
     @classmethod
     def of(cls, attempts: Sequence[Attempt], budget: float, dense: Measurement) -> Planned:
         """All attempts; those within the budget in the order of the importance that they keep."""
-        within = [attempt for attempt in attempts if attempt.measured.median <= budget]
-        within.sort(key=lambda attempt: -attempt.solution.importance)
-        return cls(tuple(within), tuple(attempts), dense)
+        return cls(tuple(_within(attempts, budget)), tuple(attempts), dense)
 
     @property
     def best(self) -> Attempt | None:
@@ -89,7 +94,6 @@ class Replanner:
         scale: expected over predicted cost of models that meet the budget.
         bound: what the bound is called in an error.
         by_work: chooses the plans that challenge the best one; nobody does if absent.
-        close_enough: share of the budget that a plan should use.
     """
 
     refine: Callable[[list[Widths]], Problem]
@@ -98,7 +102,6 @@ class Replanner:
     scale: float
     bound: str = "budget"
     by_work: ByWork | None = None
-    close_enough: float = CLOSE_ENOUGH
 
     def run(self) -> tuple[Attempt, list[Attempt]]:
         """The plan within the budget that keeps most importance, and all attempts.
@@ -140,7 +143,8 @@ class Replanner:
             measured = self.measure(solution.widths)
             attempts.append(Attempt(solution, solution.predicted * scale, measured))
             scale = measured.median / solution.predicted
-            if self.close_enough * self.budget <= measured.median <= self.budget:
+            close_enough = CLOSE_WHERE_EXACT if measured.unit in EXACT else CLOSE_ENOUGH
+            if close_enough * self.budget <= measured.median <= self.budget:
                 break
             aim = self.budget
             if len(self._failed(attempts[-2:])) == 2:
@@ -220,8 +224,7 @@ class Replanner:
         return attempts[-1].measured.median
 
     def _best(self, attempts: list[Attempt]) -> Attempt | None:
-        within = [a for a in attempts if a.measured.median <= self.budget]
-        return max(within, key=lambda attempt: attempt.solution.importance, default=None)
+        return next(iter(_within(attempts, self.budget)), None)
 
     def _failed(self, attempts: list[Attempt]) -> set[Widths]:
         """Widths that were measured above the budget."""
