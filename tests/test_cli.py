@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -233,25 +234,36 @@ def test_wrong_usage_of_the_real_program_is_exit_code_2_too(folder: Path) -> Non
     assert finished.stdout == ""
 
 
-def _tuned(folder: Path) -> int:
+def _tuned(folder: Path, cache: str = "tuned") -> int:
     return sum(
         len(path.read_text().splitlines())
-        for path in (folder / "tuned").glob("*/database_tuning_record.json")
+        for path in (folder / cache).glob("*/database_tuning_record.json")
     )
 
 
-def interrupted(folder: Path, *arguments: object) -> Finished:
-    """Press Ctrl-C, as a terminal does: every process of the program gets it."""
+def press_ctrl_c(process: int) -> None:
+    """As a terminal does: every process of the program gets it."""
+    os.killpg(process, signal.SIGINT)
+
+
+def terminate(process: int) -> None:
+    """As a build server does: only the program's first process gets it."""
+    os.kill(process, signal.SIGTERM)
+
+
+def stopped(folder: Path, stop: Callable[[int], None], cache: str = "tuned") -> Finished:
+    """Tune, and be stopped before that is done."""
+    (folder / "temporary").mkdir(exist_ok=True)
     process = subprocess.Popen(
-        command(*arguments),
+        command(*prune_command(trials=2000, samples=2, cache=cache)),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
-        env=environment(folder), start_new_session=True,
+        env=environment(folder) | {"TMPDIR": str(folder / "temporary")}, start_new_session=True,
     )  # fmt: skip
     try:
         give_up = time.monotonic() + 200
-        while _tuned(folder) < 6 and process.poll() is None and time.monotonic() < give_up:
+        while _tuned(folder, cache) < 6 and process.poll() is None and time.monotonic() < give_up:
             time.sleep(0.2)
-        os.killpg(process.pid, signal.SIGINT)
+        stop(process.pid)
         output, errors = process.communicate(timeout=100)
     finally:
         if process.poll() is None:
@@ -261,7 +273,7 @@ def interrupted(folder: Path, *arguments: object) -> Finished:
 
 @pytest.fixture(scope="module")
 def after_ctrl_c(folder: Path) -> Finished:
-    return interrupted(folder, *prune_command(trials=2000, samples=2, cache="tuned"))
+    return stopped(folder, press_ctrl_c)
 
 
 def test_ctrl_c_ends_tuning_with_130_and_says_how_to_go_on(after_ctrl_c: Finished) -> None:
@@ -269,6 +281,15 @@ def test_ctrl_c_ends_tuning_with_130_and_says_how_to_go_on(after_ctrl_c: Finishe
     assert after_ctrl_c.stdout == ""
     assert "Traceback" not in after_ctrl_c.stderr
     assert "run the same command to go on" in after_ctrl_c.stderr
+
+
+def test_sigterm_ends_the_program_with_143_and_leaves_nothing_behind(folder: Path) -> None:
+    terminated = stopped(folder, terminate, cache="terminated")
+    assert terminated.returncode == 143, terminated.stderr
+    assert "Traceback" not in terminated.stderr
+    assert "run the same command to go on" in terminated.stderr
+    assert _tuned(folder, "terminated") >= 6
+    assert not list((folder / "temporary").glob("tvm-prune-*"))
 
 
 @pytest.fixture(scope="module")

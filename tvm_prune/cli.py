@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -63,10 +64,12 @@ from tvm_prune.report import (
 from tvm_prune.settings import Settings
 from tvm_prune.sparsifying import sparsify
 from tvm_prune.transform import WeightKind, WeightThreshold
+from tvm_prune.tuning.interrupts import termination_as_interrupt
 from tvm_prune.verification import run_bundle
 from tvm_prune.workflow import prune
 
-INTERRUPTED = 130
+_SIGNALLED = 128
+"""Added to a signal's number, it is the exit code of what the signal ended."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +90,19 @@ class Command:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; returns 0, 1 after an error, 2 after wrong usage, 130 after Ctrl-C."""
+    """Run the program.
+
+    Returns 0, 1 after an error, 2 after wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     options = _parser().parse_args(arguments)
     command = COMMANDS[options.command]
     if misuse := command.misuse(options):
         options.usage_error(misuse)
     show_logs(options.verbose)
+    terminated: list[int] = []
     try:
-        text, data = command.run(options)
+        with termination_as_interrupt() as terminated:
+            text, data = command.run(options)
     except PruneError as error:
         print(f"tvm-prune: error: {error}", file=sys.stderr)
         return 1
@@ -106,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "tvm-prune: interrupted; what was measured is kept, run the same command to go on.",
             file=sys.stderr,
         )
-        return INTERRUPTED
+        return _SIGNALLED + next(iter(terminated), signal.SIGINT)
     print(json.dumps(data, indent=2) if options.json else text.rstrip("\n"))
     return 0
 

@@ -1,10 +1,11 @@
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tvm_prune.tuning.interrupts import interrupts_held_back
+from tvm_prune.tuning.interrupts import interrupts_held_back, termination_as_interrupt
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +54,31 @@ def test_other_threads_may_use_the_block() -> None:
     thread.start()
     thread.join()
     assert reached == ["the end"]
+
+
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_is_an_interrupt_whether_or_not_ctrl_c_is_ignored(ctrl_c: Any) -> None:
+    signal.signal(signal.SIGINT, ctrl_c)
+    with pytest.raises(KeyboardInterrupt), termination_as_interrupt() as arrived:
+        signal.raise_signal(signal.SIGTERM)
+    assert arrived == [signal.SIGTERM]
+
+
+def test_sigterm_waits_where_an_interrupt_does() -> None:
+    reached = []
+
+    def work() -> None:
+        with interrupts_held_back():
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("the end")
+
+    with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
+        work()
+    assert reached == ["the end"]
+
+
+def test_sigterm_does_what_it_did_before_after_the_block() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with termination_as_interrupt():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
