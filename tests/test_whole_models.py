@@ -22,13 +22,13 @@ class Sittings:
 
     unit = "seconds"
 
-    def __init__(self, *told: Measurement) -> None:
-        self.left = list(told)
+    def __init__(self, *told: Measurement | list[Measurement]) -> None:
+        self.left = [each if isinstance(each, list) else [each] for each in told]
         self.asked = 0
 
     def time_models(self, libraries: Any, inputs: Any) -> list[Measurement]:
         self.asked += 1
-        return [self.left.pop(0) if len(self.left) > 1 else self.left[0]]
+        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
 
 
 def whole_models(sittings: Sittings, records: Records) -> WholeModels:
@@ -68,3 +68,29 @@ def test_other_models_are_looked_at_twice_at_most(records: Records) -> None:
     sittings = Sittings(WORSE)
     whole_models(sittings, records).measure([cast("Path", None)])
     assert sittings.asked == 2
+
+
+def test_turns_that_are_slow_for_all_models_do_not_make_them_differ(records: Records) -> None:
+    dense = Measurement((1.0, 1.0, 2.0, 3.0), "seconds")
+    half = Measurement((0.5, 0.5, 1.0, 1.5), "seconds")
+    sittings = Sittings([dense, half])
+    first, second = whole_models(sittings, records).measure([cast("Path", None)] * 2)
+    assert first == dense
+    assert second.median == 0.5 * first.median
+    assert second.spread == 0
+    assert sittings.asked == 1
+
+
+def test_models_that_do_not_differ_alike_in_all_turns_are_looked_at_again(records: Records) -> None:
+    dense = Measurement((1.0, 2.0, 3.0), "seconds")
+    unlike = [dense, Measurement((1.0, 1.0, 1.0), "seconds")]
+    alike = [dense, Measurement((1.0, 2.0, 3.0), "seconds")]
+    sittings = Sittings(unlike, alike)
+    first, second = whole_models(sittings, records).measure([cast("Path", None)] * 2)
+    assert second.median == first.median
+    assert sittings.asked == 2
+
+
+def test_exact_counts_are_left_as_they_are(records: Records) -> None:
+    counts = [Measurement((10.0,), "instructions"), Measurement((7.0,), "instructions")]
+    assert whole_models(Sittings(counts), records).measure([cast("Path", None)] * 2) == counts

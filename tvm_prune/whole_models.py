@@ -70,19 +70,18 @@ class WholeModels:
         return None if widths == self.compilation.dense else self.room
 
     def measure(self, libraries: Sequence[Path], looks: int = _LOOKS) -> list[Measurement]:
-        """Measure compiled models now; they take turns, so that drift hits all alike.
+        """Measure compiled models now; they take turns, and are comparable with the first one.
 
         Where the measurements spread widely, they are repeated, and the calmest round counts.
 
         Args:
-            libraries: the models.
+            libraries: the models, the dense one first where there are several.
             looks: rounds at most.
         """
         rounds: list[list[Measurement]] = []
+        inputs = example_inputs(self.compilation.model)
         for _ in range(looks):
-            rounds.append(
-                self.session.measurer.time_models(libraries, example_inputs(self.compilation.model))
-            )
+            rounds.append(_compared(self.session.measurer.time_models(libraries, inputs)))
             if _spread(rounds[-1]) <= _NOISY:
                 break
         return min(rounds, key=_spread)
@@ -169,5 +168,31 @@ class WholeModels:
         )
 
 
+def _compared(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Every turn is slowed for all alike: by as much as it was for the first model, others are not.
+
+    Then medians compare as the ratios of single turns do, whose median hardly moves where turns,
+    and processes, differ by more than the models.
+    """
+    first, *others = measurements
+    if first.unit != SECONDS:
+        return [first, *others]
+    usual = first.median
+    return [
+        first,
+        *(
+            replace(
+                other,
+                samples=tuple(
+                    taken * usual / first_took
+                    for taken, first_took in zip(other.samples, first.samples, strict=True)
+                ),
+            )
+            for other in others
+        ),
+    ]
+
+
 def _spread(measurements: Sequence[Measurement]) -> float:
-    return max(measurement.spread for measurement in measurements)
+    """How uncertain they are: where models are compared, what they cost over the first one."""
+    return max(measurement.spread for measurement in measurements[1:] or measurements)

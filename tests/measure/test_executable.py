@@ -11,9 +11,10 @@ from tvm_prune.measure import (
     measure_interleaved,
     run_executable,
 )
-from tvm_prune.measure.executable import model_runner
+from tvm_prune.measure.executable import runner_pool
 from tvm_prune.measure.jobs import run_model, time_models
-from tvm_prune.measure.repeats import BETWEEN_SITTINGS
+from tvm_prune.measure.pool import WorkerPool
+from tvm_prune.measure.repeats import SITTINGS
 
 
 def test_an_executable_computes_in_a_process_of_its_own(library, squares) -> None:
@@ -41,26 +42,27 @@ def test_turns_alternate_between_the_executables(monkeypatch) -> None:
     called: list[str] = []
     monkeypatch.setattr(jobs, "_bound_call", lambda path, _inputs: lambda: called.append(path))
     monkeypatch.setattr(jobs, "seconds_of", lambda _call: 1.0)
-    samples = time_models(["a", "b"], {}, [3], Repeats())
+    samples = time_models(["a", "b"], {}, 3, Repeats())
     assert called == ["a", "b"] * 3
     assert [len(taken) for taken in samples] == [3, 3]
 
 
-def test_sittings_are_apart(monkeypatch) -> None:
-    events: list[object] = []
-    monkeypatch.setattr(jobs, "_bound_call", lambda path, _inputs: lambda: events.append(path))
-    monkeypatch.setattr(jobs, "seconds_of", lambda _call: 1.0)
-    monkeypatch.setattr(jobs.time, "sleep", lambda rest: events.append(rest) if rest else None)
-    [samples] = time_models(["a"], {}, [2, 1], Repeats())
-    assert events == ["a", "a", BETWEEN_SITTINGS, "a"]
-    assert len(samples) == 3
+def test_every_sitting_is_a_process_of_its_own(library, squares, monkeypatch) -> None:
+    started: list[object] = []
+    ensure = WorkerPool._ensure_worker
+    monkeypatch.setattr(
+        WorkerPool, "_ensure_worker", lambda *of: started.append(ensure(*of)) or started[-1]
+    )
+    measurement = measure_executable(library(16), squares(16), rounds=2 * SITTINGS)
+    assert len({id(worker) for worker in started}) == SITTINGS
+    assert len(measurement.samples) == 2 * SITTINGS
 
 
 def test_what_is_written_to_a_path_anew_is_not_taken_for_what_was_there(
     library, squares, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.so"
-    runner = model_runner(1)
+    runner = runner_pool(1, timeout=60.0)
     try:
         for size in (16, 32):
             path.unlink(missing_ok=True)

@@ -13,14 +13,12 @@ from tvm_prune.errors import MeasureError
 from tvm_prune.machine import conditions, core_count
 from tvm_prune.measure import jobs
 from tvm_prune.measure.pool import Failed, WorkerPool
-from tvm_prune.measure.repeats import Repeats, divided
+from tvm_prune.measure.repeats import Repeats, divided, pooled
 from tvm_prune.measurement import Measurement
 
 _TIMEOUT = 600.0
 _MAXIMUM_USES = 64
 """Batches of kernels after which a runner is replaced; libraries it has loaded stay loaded."""
-_MAXIMUM_MODELS = 8
-"""The same for models, whose weights may be large."""
 
 
 def run_executable(
@@ -92,11 +90,14 @@ def measure_with(
     rounds: int,
     repeats: Repeats,
 ) -> list[Measurement]:
-    """The same in a given process, from :func:`model_runner`."""
+    """The same with a given :func:`model_runner`."""
     paths = [str(library) for library in libraries]
-    samples = _run(runner, jobs.time_models, (paths, dict(inputs), divided(rounds), repeats))
+    sittings = [
+        _run(runner, jobs.time_models, (paths, dict(inputs), turns, repeats))
+        for turns in divided(rounds)
+    ]
     now = conditions()
-    return [Measurement(tuple(own), "seconds", now) for own in samples]
+    return [Measurement(own, "seconds", now) for own in pooled(sittings)]
 
 
 def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:
@@ -113,8 +114,11 @@ def _run(runner: WorkerPool, function: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def model_runner(threads: int) -> WorkerPool:
-    """A process that runs whole models, in which TVM's thread pool has `threads` threads."""
-    return runner_pool(threads, timeout=_TIMEOUT, maximum_uses=_MAXIMUM_MODELS)
+    """Processes, one after the other, that do one job with whole models each.
+
+    TVM's thread pool has `threads` threads in them.
+    """
+    return runner_pool(threads, timeout=_TIMEOUT, maximum_uses=1)
 
 
 def runner_pool(threads: int, *, timeout: float, maximum_uses: int = _MAXIMUM_USES) -> WorkerPool:

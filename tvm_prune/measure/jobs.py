@@ -19,7 +19,7 @@ import numpy.typing as npt
 import tvm
 
 from tvm_prune.measure.pool import Failed
-from tvm_prune.measure.repeats import BETWEEN_SITTINGS, Repeats
+from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.turns import Signature, time_in_turns
 
 _LINKER = "ld"
@@ -94,7 +94,7 @@ def run_model(path: str, inputs: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDA
 def time_models(
     paths: Sequence[str],
     inputs: Mapping[str, npt.NDArray[Any]],
-    sittings: Sequence[int],
+    rounds: int,
     repeats: Repeats,
 ) -> list[list[float]]:
     """Seconds per call of several Relax executables that take turns.
@@ -102,24 +102,22 @@ def time_models(
     Args:
         paths: exported executables.
         inputs: the same inputs for each, by parameter name.
-        sittings: turns of each sitting; a turn gives one sample per executable.
+        rounds: turns; each gives one sample per executable.
         repeats: `repeats.seconds` is what one turn should take at least.
 
     Returns:
-        For each executable, the samples of all sittings.
+        For each executable, its samples.
     """
     calls = [_bound_call(path, inputs) for path in paths]
+    numbers = [repeats.plan(seconds_of(call))[0] for call in calls]
     samples: list[list[float]] = [[] for _ in calls]
-    for index, rounds in enumerate(sittings):
-        time.sleep(BETWEEN_SITTINGS if index else 0.0)
-        numbers = [repeats.plan(seconds_of(call))[0] for call in calls]
-        for _ in range(rounds):
-            for call, number, taken in zip(calls, numbers, samples, strict=True):
-                time.sleep(repeats.cooldown)
-                start = time.perf_counter()
-                for _ in range(number):
-                    call()
-                taken.append((time.perf_counter() - start) / number)
+    for _ in range(rounds):
+        for call, number, taken in zip(calls, numbers, samples, strict=True):
+            time.sleep(repeats.cooldown)
+            start = time.perf_counter()
+            for _ in range(number):
+                call()
+            taken.append((time.perf_counter() - start) / number)
     return samples
 
 

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-SITTINGS = 3
-"""How many times, a second or more apart, a model's cost in seconds is measured.
+SITTINGS = 5
+"""How many times, in a process of its own each, a model's cost in seconds is measured.
 
-What else runs on a machine, or on the host of a virtual one, slows it for tenths of a second or for
-many; one sitting may fall into such a time as a whole.
+Where the memory of a process happens to lie makes one model faster and another one not, by several
+per cent, as long as the process lives (Mytkowicz et al., "Producing wrong data without doing
+anything obviously wrong!", ASPLOS 2009). And what else runs on a machine, or on the host of a
+virtual one, slows it for tenths of a second or for many; one sitting may fall into such a time as
+a whole.
 """
-
-BETWEEN_SITTINGS = 1.0
-"""Seconds of rest before the next sitting."""
 
 
 def divided(rounds: int) -> list[int]:
