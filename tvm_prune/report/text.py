@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tvm_prune.report.tables import text_table
-from tvm_prune.units import cost_text
+from tvm_prune.units import SECONDS, cost_text
 
 _MEMORIES = {"flash": "flash", "ram": "RAM"}
 
@@ -56,7 +56,7 @@ def _comparison(result: Mapping[str, Any]) -> list[tuple[object, ...]]:
             "  spread (interquartile range)",
             f"{latency['dense']['spread']:.1%}",
             f"{latency['pruned']['spread']:.1%}",
-            "",
+            "turn by turn" if latency["unit"] == SECONDS else "",
         ),
         _count_row("parameters", result["parameters"]),
         _count_row("multiply-accumulates", result["macs"]),

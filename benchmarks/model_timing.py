@@ -1,0 +1,123 @@
+"""How well two models can be told apart: by processes, and by what is compared.
+
+    python -m benchmarks.model_timing [--rounds 24]
+
+The example network and two pruned ones, at default schedules, take turns: fifteen turns in one
+process, and three turns in each of five processes, by turns as well. Each way is judged by how much
+the ratio of pruned to dense differs from round to round, told by the ratio of medians and by the
+median of the ratios of single turns. The last of the four is what the program does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.results_file import write_results
+from tvm_prune.compilation import example_inputs
+from tvm_prune.frontend import load
+from tvm_prune.latency import Widths
+from tvm_prune.machine import core_count
+from tvm_prune.measure import Repeats, measure_interleaved
+from tvm_prune.measure.executable import model_runner
+from tvm_prune.measure.jobs import time_models
+from tvm_prune.progress import Silent
+from tvm_prune.settings import Settings
+from tvm_prune.workflow import opened
+
+_EXAMPLES = Path(__file__).parent.parent / "examples"
+TURNS = 15
+PRUNED: Sequence[Widths] = ((16, 16, 32, 48, 64, 40), (24, 24, 48, 56, 80, 64))
+
+Samples = list[list[float]]
+"""Seconds per call of every model, the dense one first."""
+
+
+def in_one_process(libraries: Sequence[Path], inputs: Mapping[str, Any]) -> Samples:
+    """All turns in one process."""
+    paths = [str(library) for library in libraries]
+    with closing(model_runner(core_count())) as runner:
+        [samples] = runner.map(time_models, [(paths, dict(inputs), TURNS, Repeats())])
+    return cast("Samples", samples)
+
+
+def in_five_processes(libraries: Sequence[Path], inputs: Mapping[str, Any]) -> Samples:
+    """As the program does it."""
+    return [list(each.samples) for each in measure_interleaved(libraries, inputs, rounds=TURNS)]
+
+
+WAYS = {"one process": in_one_process, "five processes": in_five_processes}
+
+
+def of_medians(pruned: Sequence[float], dense: Sequence[float]) -> float:
+    """Ratio of medians."""
+    return statistics.median(pruned) / statistics.median(dense)
+
+
+def of_turns(pruned: Sequence[float], dense: Sequence[float]) -> float:
+    """Median of the ratios of single turns."""
+    return float(np.median(np.divide(pruned, dense)))
+
+
+RATIOS: Mapping[str, Callable[[Sequence[float], Sequence[float]], float]] = {
+    "ratio of medians": of_medians,
+    "median of ratios": of_turns,
+}
+
+
+def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Standard deviation of the ratio over the rounds, in percent of it, the worse pruned model's.
+
+    Args:
+        rows: ``way`` and ``samples`` of every round.
+    """
+    figures = {}
+    for way in WAYS:
+        rounds = [row["samples"] for row in rows if row["way"] == way]
+        for name, ratio in RATIOS.items():
+            spreads = []
+            for model in range(1, len(rounds[0])):
+                told = [ratio(samples[model], samples[0]) for samples in rounds]
+                spreads.append(100 * statistics.stdev(told) / statistics.mean(told))
+            key = f"{name} {way}".replace(" ", "_")
+            figures[f"{key}_deviation_percent"] = max(spreads)
+    return figures
+
+
+def main() -> None:
+    """Time the models both ways, by turns; print the table and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--output", type=Path, help="write the results to another file")
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as cache:
+        settings = Settings(criterion="l2", objective="importance", cache=Path(cache))
+        model = load(_EXAMPLES / "fashion_resnet8.onnx")
+        with opened(model, "host", settings, Silent()) as search:
+            every = [search.compilation.dense, *PRUNED]
+            libraries = [search.models.build(widths) for widths in every]
+            inputs = example_inputs(model)
+            for round_number in range(options.rounds):
+                for way, measure in WAYS.items():
+                    samples = measure(libraries, inputs)
+                    rows.append({"round": round_number, "way": way, "samples": samples})
+    figures = figures_of(rows)
+    write_results("model_timing", figures, rows, options.output)
+    table = Table("deviation of the ratio, %", "value", title=f"{options.rounds} rounds")
+    for name, figure in figures.items():
+        table.add_row(name, f"{figure:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
