@@ -14,9 +14,8 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -26,9 +25,8 @@ from benchmarks.results_file import write_results
 from tvm_prune.compilation import example_inputs
 from tvm_prune.frontend import load
 from tvm_prune.latency import Widths
-from tvm_prune.machine import core_count
 from tvm_prune.measure import Repeats, measure_interleaved
-from tvm_prune.measure.executable import model_runner
+from tvm_prune.measure.executable import run_in_worker
 from tvm_prune.measure.jobs import time_models
 from tvm_prune.progress import Silent
 from tvm_prune.settings import Settings
@@ -45,9 +43,9 @@ Samples = list[list[float]]
 def in_one_process(libraries: Sequence[Path], inputs: Mapping[str, Any]) -> Samples:
     """All turns in one process."""
     paths = [str(library) for library in libraries]
-    with closing(model_runner(core_count())) as runner:
-        [samples] = runner.map(time_models, [(paths, dict(inputs), TURNS, Repeats())])
-    return cast("Samples", samples)
+    job = (paths, dict(inputs), TURNS, Repeats())
+    samples: Samples = run_in_worker(time_models, job, threads=None)
+    return samples
 
 
 def in_five_processes(libraries: Sequence[Path], inputs: Mapping[str, Any]) -> Samples:

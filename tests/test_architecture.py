@@ -34,7 +34,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "channels operations to_onnx agent activations cycles board_choice",
         "model plan board budget measurement settings progress toolchain manifest",
         "connections microcontroller target",
-        "errors machine units",
+        "errors interrupts machine units",
     )
 )
 """From high to low; a module may import its own part and the layers below."""

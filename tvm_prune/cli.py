@@ -50,6 +50,7 @@ from tvm_prune.export import read_bundle
 from tvm_prune.firmware_build import write_project
 from tvm_prune.firmware_run import run_project
 from tvm_prune.frontend import load
+from tvm_prune.interrupts import termination_as_interrupt
 from tvm_prune.mcu.project import is_project, read_project
 from tvm_prune.model import Model
 from tvm_prune.pareto import sweep
@@ -64,7 +65,6 @@ from tvm_prune.report import (
 from tvm_prune.settings import Settings
 from tvm_prune.sparsifying import sparsify
 from tvm_prune.transform import WeightKind, WeightThreshold
-from tvm_prune.tuning.interrupts import termination_as_interrupt
 from tvm_prune.verification import run_bundle
 from tvm_prune.workflow import prune
 

@@ -144,8 +144,7 @@ class WholeModels:
     def learn(self, widths: Widths, dense_now: Measurement, pruned: Measurement) -> Measurement:
         """Keep what a model cost when it was measured in turns with the dense one."""
         drift = self.dense_cost().median / dense_now.median
-        samples = tuple(sample * drift for sample in pruned.samples)
-        return self._record(widths, replace(pruned, samples=samples))
+        return self._record(widths, _scaled(pruned, [drift] * len(pruned.samples)))
 
     def _recorded(self, widths: Widths) -> Measurement | None:
         outcome = self.session.records.get(self._key(widths))
@@ -177,20 +176,14 @@ def _compared(measurements: Sequence[Measurement]) -> list[Measurement]:
     first, *others = measurements
     if first.unit != SECONDS:
         return [first, *others]
-    usual = first.median
-    return [
-        first,
-        *(
-            replace(
-                other,
-                samples=tuple(
-                    taken * usual / first_took
-                    for taken, first_took in zip(other.samples, first.samples, strict=True)
-                ),
-            )
-            for other in others
-        ),
-    ]
+    slowed = [first.median / taken for taken in first.samples]
+    return [first, *(_scaled(other, slowed) for other in others)]
+
+
+def _scaled(measurement: Measurement, factors: Sequence[float]) -> Measurement:
+    """Every sample times a factor of its own."""
+    samples = (sample * factor for sample, factor in zip(measurement.samples, factors, strict=True))
+    return replace(measurement, samples=tuple(samples))
 
 
 def _spread(measurements: Sequence[Measurement]) -> float:

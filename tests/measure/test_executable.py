@@ -11,8 +11,7 @@ from tvm_prune.measure import (
     measure_interleaved,
     run_executable,
 )
-from tvm_prune.measure.executable import runner_pool
-from tvm_prune.measure.jobs import run_model, time_models
+from tvm_prune.measure.jobs import time_models
 from tvm_prune.measure.pool import WorkerPool
 from tvm_prune.measure.repeats import SITTINGS
 
@@ -62,15 +61,11 @@ def test_what_is_written_to_a_path_anew_is_not_taken_for_what_was_there(
     library, squares, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.so"
-    runner = runner_pool(1, timeout=60.0)
-    try:
-        for size in (16, 32):
-            path.unlink(missing_ok=True)
-            path.write_bytes(library(size).read_bytes())
-            [[product]] = runner.map(run_model, [(str(path), squares(size))])
-            assert product.shape == (size, size)
-    finally:
-        runner.close()
+    for size in (16, 32):
+        path.unlink(missing_ok=True)
+        path.write_bytes(library(size).read_bytes())
+        [product] = run_executable(path, squares(size))
+        assert product.shape == (size, size)
 
 
 def test_wrong_input_names_are_told(library, squares) -> None:

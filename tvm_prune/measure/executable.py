@@ -79,21 +79,9 @@ def measure_interleaved(
     Raises:
         MeasureError: if a model cannot be loaded, crashes, or all take longer than ten minutes.
     """
-    with closing(model_runner(threads or core_count())) as runner:
-        return measure_with(runner, libraries, inputs, rounds, repeats or Repeats())
-
-
-def measure_with(
-    runner: WorkerPool,
-    libraries: Sequence[Path],
-    inputs: Mapping[str, npt.NDArray[Any]],
-    rounds: int,
-    repeats: Repeats,
-) -> list[Measurement]:
-    """The same with a given :func:`model_runner`."""
-    paths = [str(library) for library in libraries]
+    paths, length = [str(library) for library in libraries], repeats or Repeats()
     sittings = [
-        _run(runner, jobs.time_models, (paths, dict(inputs), turns, repeats))
+        run_in_worker(jobs.time_models, (paths, dict(inputs), turns, length), threads)
         for turns in divided(rounds)
     ]
     now = conditions()
@@ -102,31 +90,19 @@ def measure_with(
 
 def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:
     """Result of one job in a process of its own."""
-    with closing(model_runner(threads or core_count())) as runner:
-        return _run(runner, function, arguments)
-
-
-def _run(runner: WorkerPool, function: Any, arguments: tuple[Any, ...]) -> Any:
-    [result] = runner.map(function, [arguments])
+    with closing(runner_pool(threads or core_count(), timeout=_TIMEOUT)) as runner:
+        [result] = runner.map(function, [arguments])
     if isinstance(result, Failed):
         raise MeasureError(f"the model does not run: {result.cause}")
     return result
 
 
-def model_runner(threads: int) -> WorkerPool:
-    """Processes, one after the other, that do one job with whole models each.
-
-    TVM's thread pool has `threads` threads in them.
-    """
-    return runner_pool(threads, timeout=_TIMEOUT, maximum_uses=1)
-
-
-def runner_pool(threads: int, *, timeout: float, maximum_uses: int = _MAXIMUM_USES) -> WorkerPool:
+def runner_pool(threads: int, *, timeout: float) -> WorkerPool:
     """A pool of one process in which TVM's thread pool has `threads` threads."""
     return WorkerPool(
         1,
         timeout=timeout,
         imports=("tvm_prune.measure.jobs",),
         environment={"TVM_NUM_THREADS": str(threads)},
-        maximum_uses=maximum_uses,
+        maximum_uses=_MAXIMUM_USES,
     )

@@ -124,14 +124,11 @@ def time_models(
 def load_model(path: str) -> tuple[Callable[..., Any], list[str]]:
     """The ``main`` of an exported Relax executable, and the names of its parameters.
 
-    What a process has loaded stays loaded under its path; hence each is a copy with a path of its
-    own, lest another executable that was written to the same path is taken for the one before.
+    What a process has loaded stays loaded under its path, whatever is written there later.
     """
     from tvm import relax
 
-    with tempfile.TemporaryDirectory(prefix="tvm-prune-load-") as folder:
-        copy = shutil.copy(path, folder)
-        machine = relax.VirtualMachine(tvm.runtime.load_module(copy), tvm.cpu())
+    machine = relax.VirtualMachine(tvm.runtime.load_module(path), tvm.cpu())
     return machine["main"], parameter_names(machine)
 
 

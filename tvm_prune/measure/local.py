@@ -15,7 +15,7 @@ from tvm_prune.machine import conditions
 from tvm_prune.measure import jobs
 from tvm_prune.measure.batches import run_executable_batches
 from tvm_prune.measure.building import KernelBuilder
-from tvm_prune.measure.executable import measure_with, model_runner, runner_pool
+from tvm_prune.measure.executable import measure_interleaved, runner_pool
 from tvm_prune.measure.pool import Failed
 from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.turns import batches
@@ -54,7 +54,6 @@ class LocalMeasurer:
             target, executor=executor, builders=builders, timeout=build_timeout
         )
         self._runner = runner_pool(self._threads, timeout=run_timeout)
-        self._model_runner = model_runner(self._threads)
 
     @property
     def unit(self) -> str:
@@ -81,13 +80,14 @@ class LocalMeasurer:
     ) -> list[Measurement]:
         """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`."""
         repeats = Repeats(cooldown=self._repeats.cooldown)
-        return measure_with(self._model_runner, libraries, inputs, rounds, repeats)
+        return measure_interleaved(
+            libraries, inputs, rounds=rounds, threads=self._threads, repeats=repeats
+        )
 
     def close(self) -> None:
         """Stop all processes and delete all artifacts."""
         self._builder.close()
         self._runner.close()
-        self._model_runner.close()
 
     def _run_in_turns(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
         """Measure kernels; those that cost the process are left out, and the others run again."""

@@ -11,6 +11,7 @@ from typing import Any
 import tvm
 from tvm.target import Target
 
+from tvm_prune.interrupts import interrupts_held_back
 from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, is_lost, raise_if_lost
 from tvm_prune.tuning.candidates import (
     SearchSettings,
@@ -21,7 +22,6 @@ from tvm_prune.tuning.candidates import (
 )
 from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.database import count_trials
-from tvm_prune.tuning.interrupts import interrupts_held_back
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.library import TraceLibrary
 from tvm_prune.tuning.metaschedule import run_seconds, runner_result

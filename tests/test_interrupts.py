@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tvm_prune.tuning.interrupts import interrupts_held_back, termination_as_interrupt
+from tvm_prune.interrupts import interrupts_held_back, termination_as_interrupt
 
 
 @pytest.fixture(autouse=True)
@@ -16,15 +16,16 @@ def python_handler() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_interrupts_waits_for_the_end_of_the_block(number: int) -> None:
     reached = []
 
     def work() -> None:
         with interrupts_held_back():
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             reached.append("the end")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
         work()
     assert reached == ["the end"]
 
@@ -62,19 +63,6 @@ def test_sigterm_is_an_interrupt_whether_or_not_ctrl_c_is_ignored(ctrl_c: Any) -
     with pytest.raises(KeyboardInterrupt), termination_as_interrupt() as arrived:
         signal.raise_signal(signal.SIGTERM)
     assert arrived == [signal.SIGTERM]
-
-
-def test_sigterm_waits_where_an_interrupt_does() -> None:
-    reached = []
-
-    def work() -> None:
-        with interrupts_held_back():
-            signal.raise_signal(signal.SIGTERM)
-            reached.append("the end")
-
-    with pytest.raises(KeyboardInterrupt), termination_as_interrupt():
-        work()
-    assert reached == ["the end"]
 
 
 def test_sigterm_does_what_it_did_before_after_the_block() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+Handler = Callable[[int, FrameType | None], None]
 
 
 @contextmanager
@@ -17,19 +19,13 @@ def interrupts_held_back() -> Iterator[None]:
     KeyboardInterrupt too, into a RuntimeError without a message. The block should take seconds at
     most. Outside of the main thread, where Python never raises KeyboardInterrupt, it does nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     arrived: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         arrived.append(number)
 
-    previous = signal.signal(signal.SIGINT, note)
-    try:
+    with _handling(signal.SIGINT, note):
         yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
     if arrived:
         raise KeyboardInterrupt
 
@@ -38,13 +34,10 @@ def interrupts_held_back() -> Iterator[None]:
 def termination_as_interrupt() -> Iterator[list[int]]:
     """SIGTERM ends this block as Ctrl-C does: temporary files, workers and boards are cleaned up.
 
-    What is yielded holds the signal's number once it came. Outside of the main thread, which alone
-    may set handlers, nothing changes.
+    What is yielded holds the signal's number once it came. Outside of the main thread nothing
+    changes.
     """
     arrived: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield arrived
-        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         arrived.append(number)
@@ -54,8 +47,18 @@ def termination_as_interrupt() -> Iterator[list[int]]:
         else:  # a shell starts background jobs with Ctrl-C ignored
             raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with _handling(signal.SIGTERM, interrupt):
         yield arrived
+
+
+@contextmanager
+def _handling(number: int, handler: Handler) -> Iterator[None]:
+    """Handle a signal in this block, in the main thread, which alone may set handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(number, handler)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(number, previous)
