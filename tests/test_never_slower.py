@@ -7,6 +7,7 @@ planning, and compiling and verifying what is delivered.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pytest
 from support.table_board import DENSE, TableBoard, Widths, images, network
 
 import tvm_prune
-from tvm_prune import PruneResult, Settings
+from tvm_prune import PruneResult, Settings, workflow
+from tvm_prune.deployment import Deployed, deploy
 from tvm_prune.errors import BudgetError
 from tvm_prune.model import Model
 
@@ -112,6 +114,25 @@ def test_a_plan_that_turns_out_slower_when_delivered_is_not_returned(pruned_on: 
 
     result = pruned_on(cost, parameters="0.6x")
     assert result.latency.median <= result.dense_latency.median
+
+
+def test_a_machine_that_slows_down_before_the_delivery_does_not_make_the_prediction_wrong(
+    pruned_on: Pruning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowed: list[float] = []
+
+    def deploy_slowly(*arguments: Any) -> Deployed:
+        slowed.append(2.0)
+        return deploy(*arguments)
+
+    def cost(widths: Widths) -> float:
+        return math.prod(slowed) * sum(widths) / sum(DENSE)
+
+    monkeypatch.setattr(workflow, "deploy", deploy_slowly)
+    result = pruned_on(cost, latency="0.8x")
+    assert slowed == [2.0]
+    expected = {measured: predicted for predicted, measured in result.attempts}
+    assert result.predicted == pytest.approx(2.0 * expected[result.latency.median / 2.0])
 
 
 def test_counts_are_met_exactly_and_told(pruned_on: Pruning, model: Model) -> None:

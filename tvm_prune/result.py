@@ -39,7 +39,8 @@ class PruneResult:
         budget: the budgets as the user gave them.
         dense_latency: measured latency of the tuned dense model.
         latency: measured latency of the pruned model, in the same interleaved run.
-        predicted: latency the planner expected for this plan before it was built.
+        predicted: latency the planner expected for this plan before it was built, at the speed
+            that the machine had when the dense model was measured last.
         dense_accuracy: accuracy of the dense model, 0..1, where labelled data was given.
         accuracy: accuracy of the pruned model, likewise.
         dense_parameters: number of weights of the dense model.

@@ -274,6 +274,7 @@ class Run:
     def _result(self, planned: Planned, deployed: Deployed, budgets: Budgets) -> PruneResult:
         """Evaluate the deployed model, and gather everything that was measured."""
         best, dense_costs = planned.best, self.search.dense_costs()
+        drift = deployed.dense_latency.median / planned.dense.median
         return PruneResult(
             model=deployed.model,
             plan=deployed.plan,
@@ -281,7 +282,7 @@ class Run:
             budget=str(budgets),
             dense_latency=deployed.dense_latency,
             latency=deployed.latency,
-            predicted=best.predicted if best else planned.dense.median,
+            predicted=(best.predicted if best else planned.dense.median) * drift,
             dense_accuracy=self.dense_accuracy,
             accuracy=self.accuracy_of(deployed.library, deployed.model),
             dense_parameters=int(dense_costs["parameters"]),
