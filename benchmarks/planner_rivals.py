@@ -78,26 +78,35 @@ def equal_latency_rows(run: Run, levels: Sequence[float], folder: Path) -> list[
 def _methods(run: Run) -> Mapping[str, Callable[[float], Widths]]:
     """The other methods: widths by a share from 0 to 1."""
     compilation, macs = run.search.compilation, run.search.counts["macs"]
-    by_work = ByWork.at_multiples(macs, compilation.limits)
-    problem = Problem(
-        run.search.fitter.fit(),
-        compilation.dense,
-        by_work.candidates,
-        compilation.scores,
-        0.0,
-        curves=compilation.shares,
-    )
-
-    def flops(share: float) -> Widths:
-        return by_work.plan(problem, share * macs.at(compilation.dense)).widths
+    multiples = ByWork.at_multiples(macs, compilation.limits)
+    any_width = [range(lowest, highest + 1) for lowest, highest in compilation.limits]
 
     def uniform(share: float) -> Widths:
         return tuple(
             min(choices, key=lambda width: abs(width - share * width_of_group))
-            for choices, width_of_group in zip(by_work.candidates, compilation.dense, strict=True)
+            for choices, width_of_group in zip(multiples.candidates, compilation.dense, strict=True)
         )
 
-    return {"flops": flops, "uniform": uniform}
+    return {
+        "flops": _by_work(run, multiples),
+        "flops_any_width": _by_work(run, ByWork(macs, any_width)),
+        "uniform": uniform,
+    }
+
+
+def _by_work(run: Run, method: ByWork) -> Callable[[float], Widths]:
+    """The widths of a budget that is a share of the dense model's work."""
+    compilation = run.search.compilation
+    problem = Problem(
+        run.search.fitter.fit(),
+        compilation.dense,
+        method.candidates,
+        compilation.scores,
+        0.0,
+        curves=compilation.shares,
+    )
+    dense = method.work.at(compilation.dense)
+    return lambda share: method.plan(problem, share * dense).widths
 
 
 def _importance(run: Run, widths: Widths) -> tuple[float, float]:
