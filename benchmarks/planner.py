@@ -202,7 +202,7 @@ def _leads(
 def _ratio(latency: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """Of two latencies that were measured in turns: a machine that slows down slows both down."""
     turns = zip(latency["samples"], other["samples"], strict=True)
-    return statistics.median(taken / other_took for taken, other_took in turns)
+    return float(statistics.median(taken / other_took for taken, other_took in turns))
 
 
 def _print(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, float]) -> None:
