@@ -23,10 +23,10 @@ takes is told turn by turn.
 from __future__ import annotations
 
 import argparse
-import itertools
 import random
 import statistics
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,6 +37,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.model_timing import of_turns
 from benchmarks.planner_rivals import cost_row, equal_latency_rows
 from benchmarks.results_file import stored_rows, write_results
 from scripts.train_example import DEFAULT_DATA, load_split
@@ -53,7 +54,6 @@ LOWEST_RATIO, HIGHEST_RATIO = 0.25, 1.0
 LEVELS = (0.75, 0.5, 0.35)
 SEED = 0
 EXPERIMENTS = ("random budget", "equal latency")
-RIVALS = ("flops", "flops_any_width", "uniform")
 IMPORTANCE, PRODUCT = "importance", "product"
 OBJECTIVES: Mapping[str, Settings] = {
     IMPORTANCE: Settings(criterion="l2", objective="importance"),
@@ -173,14 +173,12 @@ def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         for row in rows
         if "method" in row
     }
-    for objective, method in itertools.product(OBJECTIVES, RIVALS):
-        pairs = [
-            (chosen[objective, method, level, True], theirs)
-            for (*of, level, is_ours), theirs in chosen.items()
-            if of == [objective, method] and not is_ours
-        ]
-        if pairs:
-            figures |= _leads(objective, method, pairs)
+    pairs = defaultdict(list)
+    for (objective, method, level, is_ours), theirs in chosen.items():
+        if not is_ours:
+            pairs[objective, method].append((chosen[objective, method, level, True], theirs))
+    for (objective, method), found in pairs.items():
+        figures |= _leads(objective, method, found)
     return figures
 
 
@@ -188,7 +186,9 @@ def _leads(
     objective: str, method: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> dict[str, float]:
     """Means over the levels of our plan against another one, in what both aimed at."""
-    latency = [_ratio(ours["latency"], its["latency"]) - 1 for ours, its in pairs]
+    latency = [
+        of_turns(ours["latency"]["samples"], its["latency"]["samples"]) - 1 for ours, its in pairs
+    ]
     figures = {f"latency_above_{method}_percent_by_{objective}": statistics.mean(latency) * 100}
     if objective == PRODUCT:
         points = [ours["accuracy"] - its["accuracy"] for ours, its in pairs]
@@ -197,12 +197,6 @@ def _leads(
         leads = [ours[f"importance_{key}"] / its[f"importance_{key}"] - 1 for ours, its in pairs]
         figures[f"{name}_lead_over_{method}_percent"] = statistics.mean(leads) * 100
     return figures
-
-
-def _ratio(latency: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """Of two latencies that were measured in turns: a machine that slows down slows both down."""
-    turns = zip(latency["samples"], other["samples"], strict=True)
-    return float(statistics.median(taken / other_took for taken, other_took in turns))
 
 
 def _print(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, float]) -> None:

@@ -7,6 +7,7 @@ import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,18 @@ def _methods(run: Run) -> Mapping[str, Callable[[float], Widths]]:
     """The other methods: widths by a share from 0 to 1."""
     compilation, macs = run.search.compilation, run.search.counts["macs"]
     multiples = ByWork.at_multiples(macs, compilation.limits)
-    any_width = [range(lowest, highest + 1) for lowest, highest in compilation.limits]
+    any_width = ByWork(macs, [range(lowest, highest + 1) for lowest, highest in compilation.limits])
+    problem = Problem(
+        run.search.fitter.fit(),
+        compilation.dense,
+        any_width.candidates,
+        compilation.scores,
+        0.0,
+        curves=compilation.shares,
+    )
+
+    def flops(method: ByWork, share: float) -> Widths:
+        return method.plan(problem, share * macs.at(compilation.dense)).widths
 
     def uniform(share: float) -> Widths:
         return tuple(
@@ -88,25 +100,10 @@ def _methods(run: Run) -> Mapping[str, Callable[[float], Widths]]:
         )
 
     return {
-        "flops": _by_work(run, multiples),
-        "flops_any_width": _by_work(run, ByWork(macs, any_width)),
+        "flops": partial(flops, multiples),
+        "flops_any_width": partial(flops, any_width),
         "uniform": uniform,
     }
-
-
-def _by_work(run: Run, method: ByWork) -> Callable[[float], Widths]:
-    """The widths of a budget that is a share of the dense model's work."""
-    compilation = run.search.compilation
-    problem = Problem(
-        run.search.fitter.fit(),
-        compilation.dense,
-        method.candidates,
-        compilation.scores,
-        0.0,
-        curves=compilation.shares,
-    )
-    dense = method.work.at(compilation.dense)
-    return lambda share: method.plan(problem, share * dense).widths
 
 
 def _importance(run: Run, widths: Widths) -> tuple[float, float]:
