@@ -13,11 +13,11 @@ and no plan.
 by the same exact solver, over any widths and over multiples of eight alone, as is customary where
 the device is thought of; and uniform pruning, the same share of every group, in multiples of eight.
 Their one number is found on the *measured* latency; then ours is planned with what theirs was
-measured at as its budget, so that it is never the slower one. Schedules and recovery are the same
-for all. This is done for two objectives: ``importance`` (l2), judged by the importance that is
-kept, and the product's default, by which the budgets in multiply-accumulates choose as well, judged
-by accuracy. In the end all models are measured in one run, in turns; how much longer one of a pair
-takes is told turn by turn.
+measured at as its budget, which is corrected until the two, in turns, take the same time. Schedules
+and recovery are the same for all. This is done for two objectives: ``importance`` (l2), judged by
+the importance that is kept, and the product's default, by which the budgets in multiply-accumulates
+choose as well, judged by accuracy. In the end the two models of a pair are measured once more, in
+turns with the dense one; how much longer one of them takes is told turn by turn.
 """
 
 from __future__ import annotations
