@@ -87,7 +87,9 @@ def _as_fast_as(run: Run, theirs: Widths, ratio: float) -> Widths | None:
             break
         widths = best.solution.widths
         libraries = [models.build(each) for each in (run.search.compilation.dense, widths, theirs)]
-        _, ours, other = models.measure(libraries)
+        dense, ours, other = models.measure(libraries)
+        models.learn(widths, dense, ours)
+        models.learn(theirs, dense, other)
         found[widths] = of_turns(ours.samples, other.samples)
         if CLOSE_ENOUGH <= found[widths] <= 1:
             break

@@ -1,4 +1,4 @@
-"""What the dense model costs decides what is planned: it is measured until the machine is calm."""
+"""What whole models cost: measured until the machine is calm, in turns, and not only once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from tvm_prune.latency import Records, open_records
+from tvm_prune.latency import Records, Widths, open_records
 from tvm_prune.measurement import Measurement
 from tvm_prune.whole_models import WholeModels
 
@@ -31,15 +31,20 @@ class Sittings:
         return self.left.pop(0) if len(self.left) > 1 else self.left[0]
 
 
+def kernels_of(widths: Widths) -> list[Any]:
+    """A kernel by another name for every width."""
+    return [SimpleNamespace(workload=SimpleNamespace(key=str(widths)))]
+
+
 def whole_models(sittings: Sittings, records: Records) -> WholeModels:
     """Models of one group of four units that need no compiling."""
     board = SimpleNamespace(fingerprint="board")
     session = SimpleNamespace(measurer=sittings, records=records, board=board)
     compilation = SimpleNamespace(
-        dense=(4,), kernel_calls=lambda widths: [], model=SimpleNamespace(inputs=())
+        dense=(4,), kernel_calls=kernels_of, model=SimpleNamespace(inputs=())
     )
     models: Any = (session, compilation, [], Path(), None)
-    return WholeModels(*models, built={((4,), None)})
+    return WholeModels(*models, built={((width,), None) for width in (2, 3, 4)})
 
 
 @pytest.fixture
@@ -94,3 +99,38 @@ def test_models_that_do_not_differ_alike_in_all_turns_are_looked_at_again(record
 def test_exact_counts_are_left_as_they_are(records: Records) -> None:
     counts = [Measurement((10.0,), "instructions"), Measurement((7.0,), "instructions")]
     assert whole_models(Sittings(counts), records).measure([cast("Path", None)] * 2) == counts
+
+
+def seconds(*samples: float) -> Measurement:
+    return Measurement(samples, "seconds")
+
+
+def test_a_model_that_is_measured_again_is_known_by_all_of_its_measurements(
+    records: Records,
+) -> None:
+    dense = seconds(1.0, 1.0, 1.0)
+    sittings = Sittings(dense, [dense, seconds(0.5, 0.5, 0.5)], [dense, seconds(0.6, 0.6, 0.6)])
+    models = whole_models(sittings, records)
+    assert models.dense_cost() == dense
+    assert models.cost((2,)).median == 0.5
+    assert [cost.median for cost in models.measured_again([(2,)])] == [pytest.approx(0.55)]
+    assert models.cost((2,)).samples == (0.5, 0.5, 0.5, 0.6, 0.6, 0.6)
+    assert sittings.asked == 3
+
+
+def test_models_that_are_measured_again_take_turns_and_a_drift_is_taken_out(
+    records: Records,
+) -> None:
+    slowed = [seconds(2.0, 2.0), seconds(1.0, 1.0), seconds(1.5, 1.5)]
+    models = whole_models(Sittings(seconds(1.0, 1.0), slowed), records)
+    models.dense_cost()
+    assert [cost.median for cost in models.measured_again([(2,), (3,)])] == [0.5, 0.75]
+
+
+def test_of_many_measurements_the_latest_are_kept(records: Records) -> None:
+    models = whole_models(Sittings(seconds(1.0)), records)
+    models.learn((2,), seconds(1.0), seconds(*[0.5] * 30))
+    for _ in range(4):
+        cost = models.learn((2,), seconds(1.0), seconds(*[0.6] * 30))
+    assert cost.median == 0.6
+    assert len(cost.samples) < 100

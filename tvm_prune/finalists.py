@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from tvm_prune.deployment import recovered
 from tvm_prune.model import batch_size
-from tvm_prune.planner import Attempt, Planned
+from tvm_prune.planner import FINALISTS, Attempt, Planned
 from tvm_prune.search import Search
 from tvm_prune.sensitivity import output_loss
 from tvm_prune.verification import reference_outputs
 
 Arrays = Mapping[str, NDArray[Any]]
 
-FINALISTS = 3
-"""Plans that are compared, at most."""
 SAMPLES = 128
 """Samples that they are recovered with, at most; as many others are what they are compared on."""
 

@@ -24,6 +24,8 @@ _DENSE_LOOKS = 6
 """The same for the dense model alone: whatever is planned goes by what it costs."""
 _NOISY = 0.08
 """Relative spread above which whole models are measured again."""
+_KEPT = 75
+"""Samples of a model that are kept, at most: those of the last few times it was measured."""
 
 
 @dataclass
@@ -138,13 +140,29 @@ class WholeModels:
             return self.dense_cost()
         if known := self._recorded(widths):
             return known
-        now, pruned = self.measure([self.build(self.compilation.dense), self.build(widths)])
-        return self.learn(widths, now, pruned)
+        [cost] = self.measured_again([widths])
+        return cost
+
+    def measured_again(self, choices: Sequence[Widths]) -> list[Measurement]:
+        """Costs of pruned models by a measurement of now, in turns, and by earlier ones.
+
+        Args:
+            choices: widths of each; not the dense ones.
+        """
+        libraries = [self.build(widths) for widths in (self.compilation.dense, *choices)]
+        now, *pruned = self.measure(libraries)
+        return [self.learn(widths, now, each) for widths, each in zip(choices, pruned, strict=True)]
 
     def learn(self, widths: Widths, dense_now: Measurement, pruned: Measurement) -> Measurement:
-        """Keep what a model cost when it was measured in turns with the dense one."""
+        """What a model costs by all measurements, one of them just made in turns with the dense.
+
+        A measurement that is off is not believed for good: samples of several ones are pooled.
+        """
         drift = self.dense_cost().median / dense_now.median
-        return self._record(widths, _scaled(pruned, [drift] * len(pruned.samples)))
+        cost = _scaled(pruned, [drift] * len(pruned.samples))
+        if known := self._recorded(widths):
+            cost = replace(cost, samples=(*known.samples, *cost.samples)[-_KEPT:])
+        return self._record(widths, cost)
 
     def _recorded(self, widths: Widths) -> Measurement | None:
         outcome = self.session.records.get(self._key(widths))

@@ -230,6 +230,8 @@ class Run:
             planned = self.planned(budgets, margins)
             widths = planned.best.solution.widths if planned.best else self.search.compilation.dense
             deployed = deploy(self.search, widths, self.calibration)
+            if planned.best is not None:
+                self.search.models.learn(widths, deployed.dense_latency, deployed.latency)
             dense_costs = {
                 **self.search.dense_costs(), "latency": deployed.dense_latency.median
             }  # fmt: skip
@@ -244,8 +246,6 @@ class Run:
             for name in missed:
                 share, met = margins.get(name, 1.0), bounds.get(name, costs[name]) / costs[name]
                 margins[name] = min(share - MARGIN, share * met)
-            if planned.best is not None:
-                self.search.models.learn(widths, deployed.dense_latency, deployed.latency)
         raise BudgetError(
             f"Every plan for the budget {budgets} missed it when it was measured again: the last "
             f"one needed {deployed.latency.median:.4g} {deployed.latency.unit}, the dense model "

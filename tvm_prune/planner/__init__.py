@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm_prune.planner.by_work import ByWork
+from tvm_prune.planner.confirm import FINALISTS, confirmed
 from tvm_prune.planner.counts import COUNTS, Ceiling, Count
 from tvm_prune.planner.removals import Removal
 from tvm_prune.planner.replan import CHALLENGES, ROUNDS, Attempt, Planned, Replanner
@@ -12,6 +13,7 @@ from tvm_prune.planner.widths import candidate_widths
 __all__ = [
     "CHALLENGES",
     "COUNTS",
+    "FINALISTS",
     "ROUNDS",
     "Attempt",
     "ByWork",
@@ -23,6 +25,7 @@ __all__ = [
     "Replanner",
     "Solution",
     "candidate_widths",
+    "confirmed",
     "kept_shares",
     "solve",
 ]
