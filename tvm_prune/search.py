@@ -205,10 +205,7 @@ class Search:
         asked = "latency" in bounds and bounds["latency"] <= slowest
         called = "latency budget" if asked else "dense model's own latency"
         for _ in range(CONFIRMATIONS):
-            attempts = confirmed(
-                self._replan(latency, ceilings, called), latency, self.models.measured_again
-            )
-            found = Planned.of(attempts, latency, dense_cost)
+            found = Planned.of(self._replan(latency, ceilings, called), latency, dense_cost)
             if found.within:
                 return found
         raise BudgetError(
@@ -258,11 +255,15 @@ class Search:
                 step.update(next(count), f"widths {list(widths)}")
                 return self.models.cost(widths)
 
+            def again(choices: Sequence[Widths]) -> list[Measurement]:
+                step.update(next(count), f"the best {len(choices)} once more")
+                return self.models.measured_again(choices)
+
             predicted = self._to_predict(refine(self.models.references), latency)
             by_work = ByWork.at_multiples(self.counts["macs"], self.compilation.limits)
             scale = latency / predicted
             _, attempts = Replanner(refine, attempt, latency, scale, bound, by_work).run()
-            return attempts
+            return confirmed(attempts, latency, again)
 
     def _to_predict(self, problem: Problem, cost: float) -> float:
         """What has to be predicted for a model, so that this cost is to be expected."""
