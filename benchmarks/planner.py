@@ -51,7 +51,7 @@ from tvm_prune.workflow import Run, started
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
 LOWEST_RATIO, HIGHEST_RATIO = 0.25, 1.0
-LEVELS = (0.75, 0.5, 0.35)
+LEVELS = (0.75, 0.6, 0.5, 0.42, 0.35)
 SEED = 0
 EXPERIMENTS = ("random budget", "equal latency")
 IMPORTANCE, PRODUCT = "importance", "product"
