@@ -39,7 +39,7 @@ from rich.table import Table
 
 from benchmarks.model_timing import of_turns
 from benchmarks.planner_rivals import cost_row, equal_latency_rows
-from benchmarks.results_file import stored_rows, write_results
+from benchmarks.results_file import circumstances, stored_rows, write_results
 from scripts.train_example import DEFAULT_DATA, load_split
 from tvm_prune.budget import Budgets
 from tvm_prune.console import ConsoleProgress
@@ -97,7 +97,10 @@ def main() -> None:
                 objective = OBJECTIVES[name]
                 with _started(replace(objective, seed=SEED, **effort), options.board) as run:
                     found = equal_latency_rows(run, options.levels, Path(folder))
-                    rows += [{"objective": name, **row} for row in found]
+                    rows += [
+                        {"objective": name, "circumstances": circumstances(), **row}
+                        for row in found
+                    ]
     figures = figures_of(rows)
     write_results("planner", figures, rows, options.output)
     _print(rows, figures)
@@ -128,7 +131,8 @@ def _random_budgets(run: Run, count: int, folder: Path) -> list[dict[str, Any]]:
     for number in range(count):
         ratio = generator.uniform(LOWEST_RATIO, HIGHEST_RATIO)
         row = _random_budget(run, ratio, folder / f"random-{number}.so")
-        rows.append({"experiment": "random budget", "ratio": ratio, **row})
+        told = {"experiment": "random budget", "ratio": ratio, "circumstances": circumstances()}
+        rows.append({**told, **row})
         print(f"{ratio:.3f}: {row.get('measured_ratio', 'refused')}", flush=True)
     return rows
 
