@@ -97,10 +97,7 @@ def main() -> None:
                 objective = OBJECTIVES[name]
                 with _started(replace(objective, seed=SEED, **effort), options.board) as run:
                     found = equal_latency_rows(run, options.levels, Path(folder))
-                    rows += [
-                        {"objective": name, "circumstances": circumstances(), **row}
-                        for row in found
-                    ]
+                    rows += [{"objective": name, **row} for row in found]
     figures = figures_of(rows)
     write_results("planner", figures, rows, options.output)
     _print(rows, figures)
@@ -130,9 +127,9 @@ def _random_budgets(run: Run, count: int, folder: Path) -> list[dict[str, Any]]:
     rows = []
     for number in range(count):
         ratio = generator.uniform(LOWEST_RATIO, HIGHEST_RATIO)
-        row = _random_budget(run, ratio, folder / f"random-{number}.so")
         told = {"experiment": "random budget", "ratio": ratio, "circumstances": circumstances()}
-        rows.append({**told, **row})
+        row = told | _random_budget(run, ratio, folder / f"random-{number}.so")
+        rows.append(row)
         print(f"{ratio:.3f}: {row.get('measured_ratio', 'refused')}", flush=True)
     return rows
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.equal_latency import widest_within
 from benchmarks.model_timing import of_turns
+from benchmarks.results_file import circumstances
 from tvm_prune.budget import Budgets
 from tvm_prune.deployment import deploy
 from tvm_prune.errors import BudgetError
@@ -45,7 +46,10 @@ def equal_latency_rows(run: Run, levels: Sequence[float], folder: Path) -> list[
     rows: list[dict[str, Any]] = []
     dense = run.search.models.dense_cost().median
     for level, (method, plan) in itertools.product(levels, _methods(run).items()):
-        row = {"experiment": "equal latency", "level": level, "against": method}
+        row = {
+            "experiment": "equal latency", "level": level, "against": method,
+            "circumstances": circumstances(),
+        }  # fmt: skip
         try:
             theirs, ratio = widest_within(
                 level, plan, lambda widths: run.search.models.cost(widths).median / dense
