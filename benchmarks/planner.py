@@ -1,6 +1,7 @@
 """What the planner is worth: against the dense model, FLOPs budgets, and uniform pruning.
 
-Two experiments on the example network; rows of an experiment or objective that is not run are kept.
+Two experiments on the example network; rows of what is not run (experiment, objective, seed, level)
+are kept.
 
 *Random latency budgets.* For each, the network is planned, built, verified and measured as
 ``tvm-prune prune`` does it (recovery left out: it changes no latency). The finished model is then
@@ -17,12 +18,14 @@ measured at as its budget, which is corrected until the two, in turns, take the 
 and recovery are the same for all. This is done for two objectives: ``importance`` (l2), judged by
 the importance that is kept, and the product's default, by which the budgets in multiply-accumulates
 choose as well, judged by accuracy. In the end the two models of a pair are measured once more, in
-turns with the dense one; how much longer one of them takes is told turn by turn.
+turns with the dense one; how much longer one of them takes is told turn by turn. Seed 0 is the
+network in ``examples/``; others are trained as that one was. They share their kernels.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import statistics
 import tempfile
@@ -40,7 +43,7 @@ from rich.table import Table
 from benchmarks.model_timing import of_turns
 from benchmarks.planner_rivals import cost_row, equal_latency_rows
 from benchmarks.results_file import circumstances, stored_rows, write_results
-from scripts.train_example import DEFAULT_DATA, load_split
+from scripts import train_example
 from tvm_prune.budget import Budgets
 from tvm_prune.console import ConsoleProgress
 from tvm_prune.errors import BudgetError
@@ -50,10 +53,11 @@ from tvm_prune.settings import Settings
 from tvm_prune.workflow import Run, started
 
 _EXAMPLES = Path(__file__).parent.parent / "examples"
+_NETWORK = "fashion_resnet8.onnx"
 LOWEST_RATIO, HIGHEST_RATIO = 0.25, 1.0
 LEVELS = (0.75, 0.6, 0.5, 0.42, 0.35)
 SEED = 0
-EXPERIMENTS = ("random budget", "equal latency")
+RANDOM_BUDGET, EQUAL_LATENCY = EXPERIMENTS = ("random budget", "equal latency")
 IMPORTANCE, PRODUCT = "importance", "product"
 OBJECTIVES: Mapping[str, Settings] = {
     IMPORTANCE: Settings(criterion="l2", objective="importance"),
@@ -69,6 +73,7 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=tuple(OBJECTIVES))
     parser.add_argument("--budgets", type=int, default=50, help="random latency budgets")
     parser.add_argument("--levels", nargs="*", type=float, default=LEVELS, help="of equal latency")
+    parser.add_argument("--seeds", nargs="+", type=int, default=(SEED,), help="of equal latency")
     parser.add_argument("--board", default="host", help="one with an exact clock has no noise")
     parser.add_argument("--clock", help="what to measure in, where the board has several clocks")
     parser.add_argument("--trials", type=int, default=Settings().trials)
@@ -76,39 +81,56 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="tuned cache to use; a temporary one by default")
     parser.add_argument("--output", type=Path, help="another file to write")
     options = parser.parse_args()
-    rows = [
-        row
-        for row in stored_rows("planner", options.output)
-        if row["experiment"] not in options.experiments
-        or row.get("objective", options.objectives[0]) not in options.objectives
-    ]
+    stored = stored_rows("planner", options.output)
+    rows = [row for row in stored if not _is_run(row, options)]
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder) / "cache"
         effort = {
             "trials": options.trials, "samples": options.samples, "clock": options.clock,
-            "cache": cache,
+            "cache": cache, "seed": SEED,
         }  # fmt: skip
-        if "random budget" in options.experiments:
-            settings = replace(OBJECTIVES[IMPORTANCE], recover=False, seed=SEED, **effort)
-            with _started(settings, options.board) as run:
+        if RANDOM_BUDGET in options.experiments:
+            settings = replace(OBJECTIVES[IMPORTANCE], recover=False, **effort)
+            with _started(_EXAMPLES, settings, options.board) as run:
                 rows += _random_budgets(run, options.budgets, Path(folder))
-        if "equal latency" in options.experiments:
-            for name in options.objectives:
-                objective = OBJECTIVES[name]
-                with _started(replace(objective, seed=SEED, **effort), options.board) as run:
+        if EQUAL_LATENCY in options.experiments:
+            for seed, name in itertools.product(options.seeds, options.objectives):
+                settings = replace(OBJECTIVES[name], **effort)
+                with _started(_example(seed, cache), settings, options.board) as run:
                     found = equal_latency_rows(run, options.levels, Path(folder))
-                    rows += [{"objective": name, **row} for row in found]
+                    rows += [{"objective": name, "seed": seed, **row} for row in found]
     figures = figures_of(rows)
     write_results("planner", figures, rows, options.output)
     _print(rows, figures)
 
 
+def _is_run(row: Mapping[str, Any], options: argparse.Namespace) -> bool:
+    """Whether a stored row is about to be replaced."""
+    if row["experiment"] not in options.experiments:
+        return False
+    return row["experiment"] == RANDOM_BUDGET or (
+        row["objective"] in options.objectives
+        and row["seed"] in options.seeds
+        and row["level"] in options.levels
+    )
+
+
+def _example(seed: int, cache: Path) -> Path:
+    """Folder of the example network of a seed; it is trained where it was not before."""
+    if seed == SEED:
+        return _EXAMPLES
+    folder = cache / f"example-{seed}"
+    if not (folder / _NETWORK).exists():
+        train_example.run(train_example.Settings(seed=seed, output=folder))
+    return folder
+
+
 @contextmanager
-def _started(settings: Settings, board: str) -> Iterator[Run]:
+def _started(example: Path, settings: Settings, board: str) -> Iterator[Run]:
     with started(
-        load(_EXAMPLES / "fashion_resnet8.onnx"),
+        load(example / _NETWORK),
         board,
-        calibration=dict(np.load(_EXAMPLES / "fashion_calibration.npz")),
+        calibration=dict(np.load(example / "fashion_calibration.npz")),
         evaluation=_test_images() if settings.recover else None,
         settings=settings,
         progress=ConsoleProgress(),
@@ -118,7 +140,7 @@ def _started(settings: Settings, board: str) -> Iterator[Run]:
 
 def _test_images() -> dict[str, Any]:
     """All 10,000 of them: methods differ by a few images in a thousand."""
-    test = load_split(DEFAULT_DATA, "t10k")
+    test = train_example.load_split(train_example.DEFAULT_DATA, "t10k")
     return {"input": test.images, "label": test.labels}
 
 
@@ -162,7 +184,7 @@ def _within_noise(dense: Measurement, pruned: Measurement) -> bool:
 
 
 def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The summary: means over the levels."""
+    """The summary: means over the seeds and levels."""
     planned = [row for row in rows if "slower_than_dense" in row]
     budgets = sum(row["experiment"] == "random budget" for row in rows)
     figures: dict[str, float] = {}
@@ -173,14 +195,15 @@ def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             "slower_than_dense_count": float(sum(row["slower_than_dense"] for row in planned)),
         }
     chosen = {
-        (row["objective"], row["against"], row["level"], row["method"] == "ours"): row
+        (row["objective"], row["against"], row["seed"], row["level"], row["method"] == "ours"): row
         for row in rows
         if "method" in row
     }
     pairs = defaultdict(list)
-    for (objective, method, level, is_ours), theirs in chosen.items():
+    for (*place, is_ours), theirs in chosen.items():
         if not is_ours:
-            pairs[objective, method].append((chosen[objective, method, level, True], theirs))
+            objective, method, *_ = place
+            pairs[objective, method].append((chosen[(*place, True)], theirs))
     for (objective, method), found in pairs.items():
         figures |= _leads(objective, method, found)
     return figures
@@ -189,14 +212,18 @@ def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _leads(
     objective: str, method: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> dict[str, float]:
-    """Means over the levels of our plan against another one, in what both aimed at."""
+    """Means of our plan's leads over another one, in what both aimed at."""
     latency = [
         of_turns(ours["latency"]["samples"], its["latency"]["samples"]) - 1 for ours, its in pairs
     ]
     figures = {f"latency_above_{method}_percent_by_{objective}": statistics.mean(latency) * 100}
     if objective == PRODUCT:
-        points = [ours["accuracy"] - its["accuracy"] for ours, its in pairs]
-        return figures | {f"accuracy_lead_over_{method}_points": statistics.mean(points) * 100}
+        points = [(ours["accuracy"] - its["accuracy"]) * 100 for ours, its in pairs]
+        figures[f"accuracy_lead_over_{method}_points"] = statistics.mean(points)
+        if len(points) > 1:
+            error = statistics.stdev(points) / len(points) ** 0.5
+            figures[f"accuracy_lead_over_{method}_points_error"] = error
+        return figures
     for name, key in {"importance": "kept", "importance_sum": "sum_share"}.items():
         leads = [ours[f"importance_{key}"] / its[f"importance_{key}"] - 1 for ours, its in pairs]
         figures[f"{name}_lead_over_{method}_percent"] = statistics.mean(leads) * 100
@@ -204,14 +231,15 @@ def _leads(
 
 
 def _print(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, float]) -> None:
-    table = Table("objective", "level", "method", "ratio", "importance", "sum", "accuracy",
+    table = Table("objective", "seed", "level", "method", "ratio", "importance", "sum", "accuracy",
                   "widths", title="equal latency")  # fmt: skip
     for row in rows:
         if "method" in row:
             table.add_row(
-                row["objective"], f"{row['level']}x", row["method"], f"{row['measured_ratio']:.3f}",
-                f"{row['importance_kept']:.3f}", f"{row['importance_sum_share']:.3f}",
-                f"{row['accuracy']:.2%}", " ".join(map(str, row["widths"])),
+                row["objective"], str(row["seed"]), f"{row['level']}x", row["method"],
+                f"{row['measured_ratio']:.3f}", f"{row['importance_kept']:.3f}",
+                f"{row['importance_sum_share']:.3f}", f"{row['accuracy']:.2%}",
+                " ".join(map(str, row["widths"])),
             )  # fmt: skip
     Console().print(table)
     for name, figure in figures.items():

@@ -12,8 +12,9 @@ from benchmarks.planner import figures_of
 
 def row(method: str, samples: Sequence[float], **more: Any) -> dict[str, Any]:
     return {
-        "experiment": "equal latency", "objective": "product", "against": "flops", "level": 0.5,
-        "method": method, "latency": {"samples": list(samples)}, "accuracy": 0.9, **more,
+        "experiment": "equal latency", "objective": "product", "against": "flops", "seed": 0,
+        "level": 0.5, "method": method, "latency": {"samples": list(samples)},
+        "accuracy": 0.9, **more,
     }  # fmt: skip
 
 
@@ -37,6 +38,17 @@ def test_each_method_is_compared_with_the_plan_that_was_made_against_it() -> Non
     assert found["accuracy_lead_over_flops_points"] == pytest.approx(1)
     assert found["accuracy_lead_over_flops_any_width_points"] == pytest.approx(3)
     assert "accuracy_lead_over_uniform_points" not in found
+
+
+def test_the_lead_is_a_mean_over_seeds_and_levels_and_comes_with_its_standard_error() -> None:
+    rows = [
+        row(method, [1.0], accuracy=accuracy, seed=seed, level=level)
+        for seed, level, ours in ((0, 0.5, 0.91), (0, 0.75, 0.92), (1, 0.5, 0.93))
+        for method, accuracy in (("ours", ours), ("flops", 0.9))
+    ]
+    found = figures_of(rows)
+    assert found["accuracy_lead_over_flops_points"] == pytest.approx(2)
+    assert found["accuracy_lead_over_flops_points_error"] == pytest.approx(3**-0.5)
 
 
 def test_a_refused_budget_is_counted_and_not_called_slower() -> None:
