@@ -8,7 +8,8 @@ as wide as the latency allows: what a side calls its amount (a budget, a share o
 pruning ratio) is found by measuring. Of Torch-Pruning's criteria the one that
 is best on the test images counts, and is fine-tuned.
 
-Rows that the results file holds already are not made again, so an interrupted run goes on.
+All are pruned before any is fine-tuned. Rows that the results file holds already are not made
+again, so an interrupted run goes on.
 """  # noqa: D205
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-import tvm_prune.torch
-from benchmarks.accuracy_networks import ARCHITECTURES, Batches, Data, share_correct, trained
-from benchmarks.accuracy_sides import RIVAL, Pruned, Shapes, Subject, sides
+from benchmarks.accuracy_finetuning import Pupil, finetuned, keep
+from benchmarks.accuracy_networks import ARCHITECTURES, Data, share_correct, trained
+from benchmarks.accuracy_sides import RIVAL, Shapes, Subject, sides
 from benchmarks.results_file import circumstances, stored_rows, write_results
 from tvm_prune import Settings
 from tvm_prune.console import ConsoleProgress
@@ -35,29 +36,38 @@ from tvm_prune.workflow import started
 
 
 def rows_of(
-    subject: Subject, ratio: float, epochs: int, chosen: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """The chosen sides at one ratio, failures included."""
-    pruned: dict[str, Pruned] = {}
+    subject: Subject, ratio: float, chosen: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The chosen sides at one ratio, and their networks, failures included (of None)."""
     for side in chosen:
         try:
-            pruned[side] = sides()[side](subject, ratio)
+            network, measured = sides()[side](subject, ratio)
         except Exception as error:  # a failure of any side is a row
-            yield {"side": side, "failure": f"{type(error).__name__}: {error}"[:300]}
-    before = {
-        side: share_correct(module, subject.data.test) for side, (module, _) in pruned.items()
-    }
-    rivals = [side for side in pruned if side.startswith(RIVAL)]
-    beaten = set(rivals) - {max(rivals, key=before.__getitem__, default="")}
-    for side, (module, measured) in pruned.items():
-        after = None
-        if epochs and side not in beaten:
-            batches = Batches(subject.data.training, subject.seed)
-            module.to(memory_format=torch.channels_last)
-            tvm_prune.torch.finetune(module, batches, epochs=epochs)
-            after = share_correct(module, subject.data.test)
-        row = {"side": side, "measured_ratio": measured, "accuracy": before[side]}
-        yield {**row, "finetuned": after}
+            yield {"side": side, "failure": f"{type(error).__name__}: {error}"[:300]}, None
+            continue
+        accuracy = share_correct(network, subject.data.test)
+        told = {"side": side, "measured_ratio": measured, "accuracy": accuracy, "finetuned": None}
+        yield told, network
+
+
+def to_finetune(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose networks have yet to be fine-tuned; those that figures are made of come first.
+
+    Of Torch-Pruning it is the one that is best without.
+    """
+    good = [row for row in rows if "failure" not in row]
+    rivals = sorted((row for row in good if _is_rival(row)), key=lambda row: float(row["accuracy"]))
+    best = {(row["architecture"], row["seed"], row["ratio"]): row for row in rivals}
+    chosen = [
+        *(row for row in good if row["side"] == "ours"),
+        *best.values(),
+        *(row for row in good if row["side"] != "ours" and not _is_rival(row)),
+    ]
+    return [row for row in chosen if row["finetuned"] is None]
+
+
+def _is_rival(row: dict[str, Any]) -> bool:
+    return bool(row["side"].startswith(RIVAL))
 
 
 def figures_of(rows: Sequence[dict[str, Any]], half: float = 0.5) -> dict[str, float]:
@@ -94,7 +104,7 @@ def figures_of(rows: Sequence[dict[str, Any]], half: float = 0.5) -> dict[str, f
 def _pair(rows: Sequence[dict[str, Any]]) -> dict[str, float] | None:
     """Ours against the best of Torch-Pruning, for one network and ratio."""
     mine = next((row for row in rows if row["side"] == "ours"), None)
-    others = [row for row in rows if row["side"].startswith(RIVAL)]
+    others = [row for row in rows if _is_rival(row)]
     if mine is None or not others:
         return None
     pair = {
@@ -129,7 +139,35 @@ def main() -> None:
             for row in _new_rows(name, seed, rows, ratios[name], options):
                 rows.append(row)
                 write_results("accuracy", figures_of(rows), rows, options.results)
+    for row in _finetuned_rows(rows, options):
+        print(f"{_place(row)}: {row['finetuned']:.2%} after fine-tuning", flush=True)
+        write_results("accuracy", figures_of(rows), rows, options.results)
     _show(rows)
+
+
+def _finetuned_rows(
+    rows: Sequence[dict[str, Any]], options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Fine-tune what was pruned with this cache; each row when its accuracy is filled in."""
+    folder = _networks(options)
+    paths = [(row, folder / _place(row)) for row in to_finetune(rows) if row["finetune_epochs"]]
+    found = [(row, path) for row, path in paths if path.exists()]
+    pupils = [Pupil(path, row["seed"], row["finetune_epochs"]) for row, path in found]
+    for place, accuracy in finetuned(pupils):
+        row, _ = found[place]
+        row["finetuned"] = accuracy
+        yield row
+
+
+def _networks(options: argparse.Namespace) -> Path:
+    """Where networks are kept between runs."""
+    folder: Path = options.cache / "benchmark-networks"
+    return folder
+
+
+def _place(row: dict[str, Any]) -> str:
+    """Where a pruned network is kept, below the folder of networks."""
+    return f"{row['architecture']}-{row['seed']}/{row['ratio']:g}-{row['side']}.pt"
 
 
 def _new_rows(
@@ -148,8 +186,7 @@ def _new_rows(
     if not any(missing.values()):
         return
     data = Data(seed)
-    folder = options.cache / "benchmark-networks"
-    network = trained(name, seed, options.train_epochs, data, folder)
+    network = trained(name, seed, options.train_epochs, data, _networks(options))
     dense = share_correct(network, data.test)
     settings = Settings(
         trials=options.trials, samples=options.samples, seed=seed, cache=options.cache
@@ -161,9 +198,14 @@ def _new_rows(
     ) as run:  # fmt: skip
         subject = Subject(network, data, run, seed, ratios)
         for ratio, chosen in missing.items():
-            for row in rows_of(subject, ratio, options.finetune_epochs, chosen):
-                told = {"dense_accuracy": dense, "circumstances": circumstances()}
-                yield {**conditions, "ratio": ratio, **row, **told}
+            for told, pruned in rows_of(subject, ratio, chosen):
+                row = {
+                    **conditions, "ratio": ratio, **told, "dense_accuracy": dense,
+                    "circumstances": circumstances(),
+                }  # fmt: skip
+                if pruned is not None:
+                    keep(pruned, _networks(options) / _place(row))
+                yield row
 
 
 def _is_known(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,6 +12,10 @@ MOST_TRIES = 6
 CLOSE_ENOUGH = 0.97
 AIM = 0.985
 """Share of the bound to try for."""
+_POWER = 1.5
+"""Of its share that a model's latency goes by, before any was measured: work goes by the first
+power of some shares and by the square of others."""
+_LEAST_POWER = 0.5
 _MARGIN = 0.1
 """Share of what is left between two tries that the next one stays away from either."""
 
@@ -27,7 +32,7 @@ def widest_within(
         at: the choice that keeps about a share, 0..1, of what the side counts.
         measure: latency ratio of a choice.
     """
-    low, high, best = (0.05, 0.0), (1.0, 1.0), None
+    low, high, best = (0.0, 0.0), (1.0, 1.0), None
     for _ in range(MOST_TRIES):
         share = _between(low, high, AIM * ratio)
         choice = at(share)
@@ -51,5 +56,15 @@ def _between(low: tuple[float, float], high: tuple[float, float], aim: float) ->
         high: a share, and a ratio above it.
         aim: the ratio.
     """
-    way = (aim - low[1]) / (high[1] - low[1])
-    return low[0] + min(max(way, _MARGIN), 1 - _MARGIN) * (high[0] - low[0])
+    share: float = high[0] * (aim / high[1]) ** (1 / _power(low, high))
+    margin = _MARGIN * (high[0] - low[0])
+    return min(max(share, low[0] + margin), high[0] - margin)
+
+
+def _power(low: tuple[float, float], high: tuple[float, float]) -> float:
+    """The power of the share that the latency ratio goes by, through two points."""
+    if low[0] > 0:
+        return math.log(high[1] / low[1]) / math.log(high[0] / low[0])
+    if high[0] < 1:
+        return max(_LEAST_POWER, math.log(high[1]) / math.log(high[0]))
+    return _POWER

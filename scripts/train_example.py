@@ -212,6 +212,8 @@ def make_repeatable(settings: Settings) -> None:
     """Let the same settings lead to the same weights on the same machine."""
     torch.manual_seed(settings.seed)
     torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory before it is written, and filling it takes a fifth of the time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.set_num_threads(settings.threads)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.accuracy import figures_of
+from benchmarks.accuracy import figures_of, to_finetune
 
 
 def row(side: str, accuracy: float, seed: int = 0, **more: Any) -> dict[str, Any]:
@@ -43,3 +43,15 @@ def test_failures_are_rows_that_decide_nothing() -> None:
     rows = [row("ours", 0.89, finetuned=0.9), failed, row("torch_pruning_a", 0.5, finetuned=0.85)]
     assert figures_of(rows)["finetuned_lead_points_worst"] == pytest.approx(5)
     assert figures_of([failed]) == {}
+
+
+def test_ours_and_the_best_of_torch_pruning_are_finetuned_first_and_its_others_never() -> None:
+    rows = [
+        row("uniform", 0.8), row("torch_pruning_a", 0.5), row("torch_pruning_b", 0.7),
+        row("ours", 0.89), row("ours", 0.88, seed=1, finetuned=0.9),
+        row("torch_pruning_a", 0.6, seed=1),
+    ]  # fmt: skip
+    chosen = [(found["side"], found["seed"]) for found in to_finetune(rows)]
+    assert chosen[0] == ("ours", 0)
+    assert set(chosen[1:3]) == {("torch_pruning_b", 0), ("torch_pruning_a", 1)}
+    assert chosen[3:] == [("uniform", 0)]
