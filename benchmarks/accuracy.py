@@ -15,6 +15,7 @@ again, so an interrupted run goes on.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ from tvm_prune.console import ConsoleProgress
 from tvm_prune.frontend import load
 from tvm_prune.settings import default_cache
 from tvm_prune.workflow import started
+
+STAGES = PRUNE, FINETUNE = ("prune", "finetune")
 
 
 def rows_of(
@@ -123,6 +126,7 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES))
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.75, 0.5, 0.33])
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--sides", nargs="+", choices=list(sides()), default=list(sides()))
     parser.add_argument("--samples", type=int, default=Settings().samples)
     parser.add_argument("--train-epochs", type=int, default=4)
@@ -133,15 +137,16 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="another file to write")
     options = parser.parse_args()
     rows = stored_rows("accuracy", options.results)
-    ratios: dict[str, dict[Shapes, float]] = {name: {} for name in options.architectures}
-    for seed in range(options.seeds):
-        for name in options.architectures:
+    if PRUNE in options.stages:
+        ratios: dict[str, dict[Shapes, float]] = {name: {} for name in options.architectures}
+        for seed, name in itertools.product(range(options.seeds), options.architectures):
             for row in _new_rows(name, seed, rows, ratios[name], options):
                 rows.append(row)
                 write_results("accuracy", figures_of(rows), rows, options.results)
-    for row in _finetuned_rows(rows, options):
-        print(f"{_place(row)}: {row['finetuned']:.2%} after fine-tuning", flush=True)
-        write_results("accuracy", figures_of(rows), rows, options.results)
+    if FINETUNE in options.stages:
+        for row in _finetuned_rows(rows, options):
+            print(f"{_place(row)}: {row['finetuned']:.2%} after fine-tuning", flush=True)
+            write_results("accuracy", figures_of(rows), rows, options.results)
     _show(rows)
 
 

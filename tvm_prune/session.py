@@ -19,6 +19,7 @@ from tvm_prune.tuning import (
     find_source,
     open_database,
     seed_library,
+    sole_writer,
 )
 
 
@@ -58,6 +59,9 @@ def open_session(
 ) -> Iterator[Session]:
     """Open a session; workers stop and files close at the end of the block.
 
+    It begins when no other process has one for the same board and cache: two would mix up their
+    records, and disturb each other's measurements.
+
     Args:
         board: the board to build for.
         cache: directory that keeps tuned schedules and measurements over runs.
@@ -68,12 +72,12 @@ def open_session(
     Raises:
         BoardError: if the board or its tracker, or the executor, cannot be reached.
     """
-    target = board.tvm_target()
-    with open_executor(executor) as builders:
+    target, folder = board.tvm_target(), cache / board.fingerprint
+    with open_executor(executor) as builders, sole_writer(folder):
         measurer = MEASURERS[board.connection](board, builders, tracker)
         try:
             with open_records(cache / "measurements.sqlite") as records:
-                database = open_database(cache / board.fingerprint)
+                database = open_database(folder)
                 seeds = seed_library(target)
                 yield Session(board, target, measurer, database, records, seeds)
         finally:

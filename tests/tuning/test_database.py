@@ -1,7 +1,17 @@
+import subprocess
+import sys
+
 import pytest
 
 from tvm_prune.measure.simulated import SimulatedMeasurer
-from tvm_prune.tuning import SearchSettings, count_trials, open_database, tune, tuned_trace
+from tvm_prune.tuning import (
+    SearchSettings,
+    count_trials,
+    open_database,
+    sole_writer,
+    tune,
+    tuned_trace,
+)
 
 RECORDS = "database_tuning_record.json"
 
@@ -54,3 +64,39 @@ def test_records_of_another_target_are_not_used(content, conv, target, tmp_path)
     assert tuned_trace(database, conv(8, 8), target) is not None
     assert tuned_trace(database, conv(8, 8), other) is None
     assert count_trials(database, other) == {}
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tvm_prune.tuning import sole_writer
+with sole_writer(Path(sys.argv[1])):
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+
+
+def writer(folder) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_a_second_writer_waits_for_the_first_even_if_that_is_killed(tmp_path) -> None:
+    with writer(tmp_path) as first:
+        assert first.stdout.readline() == "writing\n"
+        with writer(tmp_path) as second:
+            assert "Another run is using" in second.stderr.readline()
+            first.kill()
+            assert second.stdout.readline() == "writing\n"
+            second.stdin.close()
+            assert second.wait() == 0
+
+
+def test_writers_of_other_databases_and_the_same_thread_do_not_wait(tmp_path) -> None:
+    with writer(tmp_path / "one") as other:
+        assert other.stdout.readline() == "writing\n"
+        with sole_writer(tmp_path / "two"), sole_writer(tmp_path / "two"):
+            pass
+        other.stdin.close()

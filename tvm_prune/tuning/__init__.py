@@ -1,7 +1,7 @@
 """Kernels of a model: find schedules for them, keep them, use them at other widths."""
 
 from tvm_prune.tuning.candidates import SearchSettings
-from tvm_prune.tuning.database import best_record, count_trials, open_database
+from tvm_prune.tuning.database import best_record, count_trials, open_database, sole_writer
 from tvm_prune.tuning.default import default_schedule
 from tvm_prune.tuning.kernels import (
     KernelCall,
@@ -55,6 +55,7 @@ __all__ = [
     "padded",
     "padding_blocks",
     "seed_library",
+    "sole_writer",
     "structure_of",
     "tile_slots",
     "trace_from_json",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from tvm.target import Target
 
 from tvm_prune.tuning.context import provide_cpu_intrinsics
@@ -26,7 +29,8 @@ def open_database(folder: Path) -> Any:
     """Open, or create, the tuning database of a cache directory.
 
     Every record is appended as one line when it is measured, so a killed process can leave at most
-    one unfinished line; it is dropped here. One process at a time may write to a folder.
+    one unfinished line; it is dropped here. Records refer to workloads by their number, so one
+    process at a time may write to a folder: see :func:`sole_writer`.
 
     Args:
         folder: holds ``database_workload.json`` and ``database_tuning_record.json``.
@@ -41,6 +45,28 @@ def open_database(folder: Path) -> Any:
     for name in (_WORKLOADS, _RECORDS):
         _drop_unfinished_line(folder / name)
     return JSONDatabase(work_dir=str(folder))
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes to a tuning database, and keep others waiting meanwhile.
+
+    A process that is killed keeps nobody waiting; a thread does not wait for itself.
+
+    Args:
+        folder: of the database; it is made where it is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _LOG.warning("Another run is using %s; this one goes on when that has ended.", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def count_trials(database: Any, target: Target) -> Counter[str]:
