@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.accuracy_figures import Row, compared, figures_of, table_of
 from benchmarks.accuracy_finetuning import Pupil, finetuned, keep
 from benchmarks.accuracy_networks import ARCHITECTURES, Data, share_correct, trained
-from benchmarks.accuracy_sides import RIVAL, Shapes, Subject, sides
+from benchmarks.accuracy_sides import Shapes, Subject, sides
 from benchmarks.results_file import circumstances, stored_rows, write_results
 from tvm_prune import Settings
 from tvm_prune.console import ConsoleProgress
@@ -38,9 +38,7 @@ from tvm_prune.workflow import started
 STAGES = PRUNE, FINETUNE = ("prune", "finetune")
 
 
-def rows_of(
-    subject: Subject, ratio: float, chosen: Sequence[str]
-) -> Iterator[tuple[dict[str, Any], Any]]:
+def rows_of(subject: Subject, ratio: float, chosen: Sequence[str]) -> Iterator[tuple[Row, Any]]:
     """The chosen sides at one ratio, and their networks, failures included (of None)."""
     for side in chosen:
         try:
@@ -53,71 +51,10 @@ def rows_of(
         yield told, network
 
 
-def to_finetune(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows whose networks have yet to be fine-tuned; those that figures are made of come first.
-
-    Of Torch-Pruning it is the one that is best without.
-    """
-    good = [row for row in rows if "failure" not in row]
-    rivals = sorted((row for row in good if _is_rival(row)), key=lambda row: float(row["accuracy"]))
-    best = {(row["architecture"], row["seed"], row["ratio"]): row for row in rivals}
-    chosen = [
-        *(row for row in good if row["side"] == "ours"),
-        *best.values(),
-        *(row for row in good if row["side"] != "ours" and not _is_rival(row)),
-    ]
+def to_finetune(rows: Sequence[Row]) -> list[Row]:
+    """Rows whose networks have yet to be fine-tuned; those that figures are made of come first."""
+    chosen = [row for side in compared(rows).values() for row in side.values()]
     return [row for row in chosen if row["finetuned"] is None]
-
-
-def _is_rival(row: dict[str, Any]) -> bool:
-    return bool(row["side"].startswith(RIVAL))
-
-
-def figures_of(rows: Sequence[dict[str, Any]], half: float = 0.5) -> dict[str, float]:
-    """The summary: medians over the seeds."""
-    found: dict[str, float] = {}
-    good = [row for row in rows if "failure" not in row]
-    drops, leads, finetuned = [], [], []
-    for name, ratio in sorted({(row["architecture"], row["ratio"]) for row in good}):
-        own = [r for r in good if (r["architecture"], r["ratio"]) == (name, ratio)]
-        seeds = sorted({row["seed"] for row in own})
-        every = [_pair([row for row in own if row["seed"] == seed]) for seed in seeds]
-        pairs = [pair for pair in every if pair is not None]
-        if not pairs:
-            continue
-        label = f"{name}_{ratio:g}".replace(".", "_")
-        for key in ("drop", "lead", "finetuned_lead"):
-            values = [100 * pair[key] for pair in pairs if key in pair]
-            if values:
-                found[f"{key}_points_{label}"] = statistics.median(values)
-                found[f"{key}_spread_{label}"] = max(values) - min(values)
-        if ratio == half:
-            drops.append(found[f"drop_points_{label}"])
-            leads.append(found[f"lead_points_{label}"])
-        if f"finetuned_lead_points_{label}" in found:
-            finetuned.append(found[f"finetuned_lead_points_{label}"])
-    if drops:
-        found["drop_points_worst_at_half"] = max(drops)
-        found["lead_over_torch_pruning_points_at_half"] = min(leads)
-    if finetuned:
-        found["finetuned_lead_points_worst"] = min(finetuned)
-    return found
-
-
-def _pair(rows: Sequence[dict[str, Any]]) -> dict[str, float] | None:
-    """Ours against the best of Torch-Pruning, for one network and ratio."""
-    mine = next((row for row in rows if row["side"] == "ours"), None)
-    others = [row for row in rows if _is_rival(row)]
-    if mine is None or not others:
-        return None
-    pair = {
-        "drop": mine["dense_accuracy"] - mine["accuracy"],
-        "lead": mine["accuracy"] - max(row["accuracy"] for row in others),
-    }
-    trained = [row["finetuned"] for row in others if row["finetuned"] is not None]
-    if mine["finetuned"] is not None and trained:
-        pair["finetuned_lead"] = mine["finetuned"] - max(trained)
-    return pair
 
 
 def main() -> None:
@@ -150,9 +87,7 @@ def main() -> None:
     _show(rows)
 
 
-def _finetuned_rows(
-    rows: Sequence[dict[str, Any]], options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
+def _finetuned_rows(rows: Sequence[Row], options: argparse.Namespace) -> Iterator[Row]:
     """Fine-tune what was pruned with this cache; each row when its accuracy is filled in."""
     folder = _networks(options)
     paths = [(row, folder / _place(row)) for row in to_finetune(rows) if row["finetune_epochs"]]
@@ -170,15 +105,15 @@ def _networks(options: argparse.Namespace) -> Path:
     return folder
 
 
-def _place(row: dict[str, Any]) -> str:
+def _place(row: Row) -> str:
     """Where a pruned network is kept, below the folder of networks."""
     return f"{row['architecture']}-{row['seed']}/{row['ratio']:g}-{row['side']}.pt"
 
 
 def _new_rows(
-    name: str, seed: int, known: Sequence[dict[str, Any]], ratios: dict[Shapes, float],
+    name: str, seed: int, known: Sequence[Row], ratios: dict[Shapes, float],
     options: argparse.Namespace,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+) -> Iterator[Row]:  # fmt: skip
     """The rows of one network that are not known yet."""
     conditions = {
         "architecture": name, "seed": seed, "board": options.board, "trials": options.trials,
@@ -213,14 +148,12 @@ def _new_rows(
                 yield row
 
 
-def _is_known(
-    rows: Sequence[dict[str, Any]], conditions: dict[str, Any], ratio: float, side: str
-) -> bool:
+def _is_known(rows: Sequence[Row], conditions: dict[str, Any], ratio: float, side: str) -> bool:
     wanted = {**conditions, "ratio": ratio, "side": side}
     return any(wanted.items() <= row.items() for row in rows)
 
 
-def _show(rows: Sequence[dict[str, Any]]) -> None:
+def _show(rows: Sequence[Row]) -> None:
     table = Table("network", "seed", "budget", "side", "latency", "accuracy", "fine-tuned", "dense")
     for row in rows:
         if "failure" in row:
@@ -233,7 +166,7 @@ def _show(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['dense_accuracy']:.2%}",
         )  # fmt: skip
     console = Console()
-    console.print(table)
+    console.print(table, table_of(rows))
     for name, value in figures_of(rows).items():
         console.print(f"{name}: {value:.2f}")
 

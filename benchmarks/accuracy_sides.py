@@ -23,7 +23,7 @@ from tvm_prune.transform import prune_parameters
 from tvm_prune.workflow import Run
 
 CRITERIA = ("magnitude", "bn_scale", "taylor", "fpgm")
-RIVAL = "torch_pruning"
+OURS, RIVAL = "ours", "torch_pruning"
 ROUND_TO = 8
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -175,7 +175,7 @@ def _torch_pruned(subject: Subject, criterion: str, amount: float, is_global: bo
 def sides() -> dict[str, Callable[[Subject, float], Pruned]]:
     """What is compared, by name."""
     table: dict[str, Callable[[Subject, float], Pruned]] = {
-        "ours": ours,
+        OURS: ours,
         "ours_without_recovery": ours_without_recovery,
         "by_macs": by_macs,
         "uniform": uniform,

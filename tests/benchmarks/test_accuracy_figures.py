@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.accuracy import figures_of, to_finetune
+from benchmarks.accuracy import to_finetune
+from benchmarks.accuracy_figures import figures_of
 
 
 def row(side: str, accuracy: float, seed: int = 0, **more: Any) -> dict[str, Any]:
