@@ -1,11 +1,13 @@
 """How well two models can be told apart: by processes, and by what is compared.
 
-    python -m benchmarks.model_timing [--rounds 24]
+    python -m benchmarks.model_timing [--rounds 24] [--cache CACHE]
 
-The example network and two pruned ones, at default schedules, take turns: fifteen turns in one
-process, and three turns in each of five processes, by turns as well. Each way is judged by how much
-the ratio of pruned to dense differs from round to round, told by the ratio of medians and by the
-median of the ratios of single turns. The last of the four is what the program does.
+The example network and two pruned ones, at the schedules of a tuned cache or at default ones, take
+turns: fifteen turns in one process, three turns in each of five processes, and the same without
+warming the processes up. Each way is judged by how much the ratio of pruned to dense differs from
+round to round, and by its mean, told by the ratio of medians and by the median of the ratios of
+single turns. Five processes that are warm, and the ratios of single turns, are what the program
+does.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +50,19 @@ def in_one_process(libraries: Sequence[Path], inputs: Mapping[str, Any]) -> Samp
     return samples
 
 
-def in_five_processes(libraries: Sequence[Path], inputs: Mapping[str, Any]) -> Samples:
-    """As the program does it."""
-    return [list(each.samples) for each in measure_interleaved(libraries, inputs, rounds=TURNS)]
+def in_five_processes(
+    libraries: Sequence[Path], inputs: Mapping[str, Any], repeats: Repeats | None = None
+) -> Samples:
+    """As the program does it, by default."""
+    measured = measure_interleaved(libraries, inputs, rounds=TURNS, repeats=repeats)
+    return [list(each.samples) for each in measured]
 
 
-WAYS = {"one process": in_one_process, "five processes": in_five_processes}
+WAYS: Mapping[str, Callable[[Sequence[Path], Mapping[str, Any]], Samples]] = {
+    "one process": in_one_process,
+    "five cold processes": partial(in_five_processes, repeats=Repeats(warm_up=0.0)),
+    "five processes": in_five_processes,
+}
 
 
 def of_medians(pruned: Sequence[float], dense: Sequence[float]) -> float:
@@ -72,7 +82,9 @@ RATIOS: Mapping[str, Callable[[Sequence[float], Sequence[float]], float]] = {
 
 
 def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Standard deviation of the ratio over the rounds, in percent of it, the worse pruned model's.
+    """The ratio's standard deviation over the rounds, in percent of it, of the worse pruned model.
+
+    And the mean of each pruned model's ratio.
 
     Args:
         rows: ``way`` and ``samples`` of every round.
@@ -81,11 +93,11 @@ def figures_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     for way in WAYS:
         rounds = [row["samples"] for row in rows if row["way"] == way]
         for name, ratio in RATIOS.items():
-            spreads = []
+            key, spreads = f"{name} {way}".replace(" ", "_"), []
             for model in range(1, len(rounds[0])):
                 told = [ratio(samples[model], samples[0]) for samples in rounds]
+                figures[f"{key}_mean_of_{model}"] = statistics.mean(told)
                 spreads.append(100 * statistics.stdev(told) / statistics.mean(told))
-            key = f"{name} {way}".replace(" ", "_")
             figures[f"{key}_deviation_percent"] = max(spreads)
     return figures
 
@@ -94,11 +106,13 @@ def main() -> None:
     """Time the models both ways, by turns; print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=24)
+    parser.add_argument("--cache", type=Path, help="tuned cache to use; a temporary one by default")
     parser.add_argument("--output", type=Path, help="write the results to another file")
     options = parser.parse_args()
     rows = []
-    with tempfile.TemporaryDirectory() as cache:
-        settings = Settings(criterion="l2", objective="importance", cache=Path(cache))
+    with tempfile.TemporaryDirectory() as folder:
+        cache = options.cache or Path(folder)
+        settings = Settings(criterion="l2", objective="importance", cache=cache)
         model = load(_EXAMPLES / "fashion_resnet8.onnx")
         with opened(model, "host", settings, Silent()) as search:
             every = [search.compilation.dense, *PRUNED]
@@ -110,9 +124,9 @@ def main() -> None:
                     rows.append({"round": round_number, "way": way, "samples": samples})
     figures = figures_of(rows)
     write_results("model_timing", figures, rows, options.output)
-    table = Table("deviation of the ratio, %", "value", title=f"{options.rounds} rounds")
+    table = Table("pruned over dense", "value", title=f"{options.rounds} rounds")
     for name, figure in figures.items():
-        table.add_row(name, f"{figure:.2f}")
+        table.add_row(name, f"{figure:.3f}")
     Console().print(table)
 
 

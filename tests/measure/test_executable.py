@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,24 @@ def test_turns_alternate_between_the_executables(monkeypatch) -> None:
     called: list[str] = []
     monkeypatch.setattr(jobs, "_bound_call", lambda path, _inputs: lambda: called.append(path))
     monkeypatch.setattr(jobs, "seconds_of", lambda _call: 1.0)
-    samples = time_models(["a", "b"], {}, 3, Repeats())
+    samples = time_models(["a", "b"], {}, 3, Repeats(warm_up=0.0))
     assert called == ["a", "b"] * 3
+    assert [len(taken) for taken in samples] == [3, 3]
+
+
+def test_models_run_in_turns_for_a_while_before_they_are_timed(monkeypatch) -> None:
+    called: list[tuple[str, float]] = []
+
+    def bound(path: str, _inputs: object):
+        return lambda: called.append((path, time.perf_counter()))
+
+    monkeypatch.setattr(jobs, "_bound_call", bound)
+    monkeypatch.setattr(jobs, "seconds_of", lambda _call: 1.0)
+    start = time.perf_counter()
+    samples = time_models(["a", "b"], {}, 3, Repeats(warm_up=0.05))
+    *untimed, _, _, _, _, _, _ = called
+    assert [path for path, _ in untimed[:4]] == ["a", "b", "a", "b"]
+    assert all(at >= start + 0.05 for _, at in called[len(untimed) :])
     assert [len(taken) for taken in samples] == [3, 3]
 
 

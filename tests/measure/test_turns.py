@@ -42,6 +42,33 @@ def test_a_board_rests_before_each_repeat() -> None:
     assert samples == [0.01] * 3
 
 
+def test_kernels_run_in_turns_before_any_is_timed() -> None:
+    repeats = Repeats(samples=2, seconds=0.0, warm_up=0.05)
+    start = time.monotonic()
+    kernels = [("one", SIGNATURE), ("other", SIGNATURE)]
+    order, samples = finished(time_in_turns(kernels, kernel, tvm.cpu(), repeats))
+    assert time.monotonic() - start >= 0.05
+    assert order[:6] == [0, 1] * 3
+    assert len(order) > 2 + 2 * 2
+    assert samples == [[0.01] * 2] * 2
+
+
+def test_a_kernel_that_fails_while_warming_up_is_left_out() -> None:
+    def failing(_source: str) -> SimpleNamespace:
+        calls = iter([0.01])
+        measured = lambda *_tensors: SimpleNamespace(results=[next(calls)])  # noqa: E731
+        return SimpleNamespace(time_evaluator=lambda *_args, **_options: measured)
+
+    def load(source: str) -> SimpleNamespace:
+        return (failing if source == "failing" else kernel)(source)
+
+    repeats = Repeats(samples=2, seconds=0.0, warm_up=0.02)
+    kernels = [("failing", SIGNATURE), ("fine", SIGNATURE)]
+    _, [failed, samples] = finished(time_in_turns(kernels, load, tvm.cpu(), repeats))
+    assert isinstance(failed, Failed)
+    assert samples == [0.01] * 2
+
+
 def test_one_repeat_is_enough_where_the_clock_is_exact() -> None:
     repeats = Repeats(samples=5, exact=True)
     assert repeats.plan(1e-9) == (1, 1)

@@ -79,7 +79,7 @@ def run_kernels(
 
 
 def seconds_of(call: Callable[[], object]) -> float:
-    """Seconds that `call` takes the second time, when caches and threads are warm."""
+    """Seconds that `call` takes the second time, when its data is in the caches."""
     call()
     start = time.perf_counter()
     call()
@@ -109,6 +109,8 @@ def time_models(
         For each executable, its samples.
     """
     calls = [_bound_call(path, inputs) for path in paths]
+    for call in repeats.warming_up(calls):
+        call()
     numbers = [repeats.plan(seconds_of(call))[0] for call in calls]
     samples: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):

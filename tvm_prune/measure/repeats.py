@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, cycle
+from typing import TypeVar
 
 SITTINGS = 5
 """How many times, in a process of its own each, a model's cost in seconds is measured.
@@ -16,6 +18,16 @@ anything obviously wrong!", ASPLOS 2009). And what else runs on a machine, or on
 virtual one, slows it for tenths of a second or for many; one sitting may fall into such a time as
 a whole.
 """
+
+WARM_UP = 0.1
+"""Seconds that code runs before it is timed.
+
+The threads of a new process share a processor until the system spreads them, which was seen to take
+10 to 30 ms. Code that two threads run takes half again as long until then, and the first code that
+is timed, the dense model, most of it.
+"""
+
+Item = TypeVar("Item")
 
 
 def divided(rounds: int) -> list[int]:
@@ -38,6 +50,7 @@ class Repeats:
         seconds: what one repeat should take at least; fast code is called many times.
         total_seconds: what all repeats should take at most; slow code is repeated less often.
         cooldown: seconds of rest before each repeat.
+        warm_up: seconds of running before the first repeat, of whatever code takes turns.
         exact: whether one call tells the cost, as where instructions are counted.
     """
 
@@ -45,6 +58,7 @@ class Repeats:
     seconds: float = 0.005
     total_seconds: float = 0.4
     cooldown: float = 0.0
+    warm_up: float = WARM_UP
     exact: bool = False
 
     def plan(self, seconds_per_call: float) -> tuple[int, int]:
@@ -54,3 +68,11 @@ class Repeats:
         number = max(1, math.ceil(self.seconds / max(seconds_per_call, 1e-8)))
         affordable = int(self.total_seconds / (number * max(seconds_per_call, 1e-8)))
         return number, max(1, min(self.samples, affordable))
+
+    def warming_up(self, items: Sequence[Item]) -> Iterator[Item]:
+        """What is to be run before the first repeat: items in turns, until the time has passed."""
+        end = time.perf_counter() + self.warm_up
+        for item in cycle(() if self.exact else items):
+            if time.perf_counter() >= end:
+                return
+            yield item

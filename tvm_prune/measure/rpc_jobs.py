@@ -150,6 +150,9 @@ def time_models(
             calls.append(_timer(machine, session.cpu(), repeats.plan(seconds)[0]))
             if repeats.exact:
                 samples[step - 1].append(seconds)
+        for step, call in repeats.warming_up(list(enumerate(calls, start=1))):
+            yield step
+            call()
         for _ in range(0 if repeats.exact else rounds):
             for step, (call, taken) in enumerate(zip(calls, samples, strict=True), start=1):
                 yield step

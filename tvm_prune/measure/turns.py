@@ -45,9 +45,9 @@ def time_in_turns(
 ) -> Generator[int, None, list[list[float] | Failed]]:
     """Run kernels in turns, one repeat of each a turn, so that a drift of the machine hits all.
 
-    All are loaded and called twice first, which warms the machine and tells how often to call each
-    one; where the clock is exact, that is all that there is to know. See :func:`batches` for how
-    many fit into memory together.
+    All are loaded and called twice first, which tells how often to call each one; where the clock
+    is exact, that is all that there is to know. Else they warm the machine up. See :func:`batches`
+    for how many fit into memory together.
 
     Args:
         kernels: what `load` takes, and the arguments of each kernel, which are filled at random.
@@ -76,19 +76,30 @@ def time_in_turns(
         except Exception as error:
             _raise_for(check, error)
             outcomes[position] = Failed(describe(error))
+    for kernel, is_timed in _turns(ready, repeats):
+        taken = outcomes[kernel.position]
+        if isinstance(taken, Failed):
+            continue
+        yield kernel.position
+        time.sleep(repeats.cooldown if is_timed else 0.0)
+        try:
+            seconds = kernel.once()
+            if is_timed:
+                taken.append(seconds)
+        except Exception as error:
+            _raise_for(check, error)
+            outcomes[kernel.position] = Failed(describe(error))
+    return outcomes
+
+
+def _turns(ready: Sequence[_Ready], repeats: Repeats) -> Iterator[tuple[_Ready, bool]]:
+    """Kernels in the order in which they run, and whether the run counts."""
+    for kernel in repeats.warming_up(ready):
+        yield kernel, False
     for turn in range(repeats.samples):
         for kernel in ready:
-            taken = outcomes[kernel.position]
-            if isinstance(taken, Failed) or turn >= kernel.samples:
-                continue
-            yield kernel.position
-            time.sleep(repeats.cooldown)
-            try:
-                taken.append(kernel.once())
-            except Exception as error:
-                _raise_for(check, error)
-                outcomes[kernel.position] = Failed(describe(error))
-    return outcomes
+            if turn < kernel.samples:
+                yield kernel, True
 
 
 def _raise_for(check: Callable[[], object], error: Exception) -> None:
