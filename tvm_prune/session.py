@@ -73,10 +73,10 @@ def open_session(
         BoardError: if the board or its tracker, or the executor, cannot be reached.
     """
     target, folder = board.tvm_target(), cache / board.fingerprint
-    with open_executor(executor) as builders, sole_writer(folder):
+    with open_executor(executor) as builders:
         measurer = MEASURERS[board.connection](board, builders, tracker)
         try:
-            with open_records(cache / "measurements.sqlite") as records:
+            with open_records(cache / "measurements.sqlite") as records, sole_writer(folder):
                 database = open_database(folder)
                 seeds = seed_library(target)
                 yield Session(board, target, measurer, database, records, seeds)
