@@ -44,9 +44,10 @@ def figures_of(rows: Sequence[Row]) -> dict[str, float]:
     worst: dict[str, list[float]] = {"drop": [], "lead": [], "finetuned_lead": []}
     sides = compared(rows)
     mine, others = sides[OURS], sides[RIVAL]
-    for name, ratio in sorted({(name, ratio) for name, _, ratio in mine.keys() & others.keys()}):
-        places = [place for place in mine.keys() & others.keys() if place[::2] == (name, ratio)]
-        leads = [_leads(mine[place], others[place]) for place in places]
+    places = mine.keys() & others.keys()
+    for name, ratio in sorted({(name, ratio) for name, _, ratio in places}):
+        own = [place for place in places if place[::2] == (name, ratio)]
+        leads = [_leads(mine[place], others[place]) for place in own]
         label = f"{name}_{ratio:g}".replace(".", "_")
         for key in worst:
             values = [100 * lead[key] for lead in leads if key in lead]
@@ -80,8 +81,9 @@ def table_of(rows: Sequence[Row]) -> Table:
     names = sorted({row["architecture"] for row in rows})
     ratios = sorted({row["ratio"] for row in rows}, reverse=True)
     table = Table("budget", "side", *names, title="accuracy, fine-tuned accuracy (spread, seeds)")
+    sides = compared(rows)
     for ratio in ratios:
-        for side, found in compared(rows).items():
+        for side, found in sides.items():
             cells = []
             for name in names:
                 own = [row for place, row in found.items() if place[::2] == (name, ratio)]

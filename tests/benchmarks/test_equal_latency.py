@@ -10,9 +10,7 @@ from benchmarks.equal_latency import CLOSE_ENOUGH, widest_within
 from tvm_prune.errors import BudgetError
 
 
-@given(
-    ratio=st.floats(0.2, 0.9), power=st.floats(0.7, 2.2), floor=st.floats(0, 0.1)
-)  # fmt: skip
+@given(ratio=st.floats(0.2, 0.9), power=st.floats(0.7, 2.2), floor=st.floats(0, 0.1))
 def test_little_of_the_latency_is_left_unused_whatever_power_it_goes_by(
     ratio: float, power: float, floor: float
 ) -> None:
