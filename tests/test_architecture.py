@@ -21,7 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "cli",
         "acquisition board_commands pareto retraining sparsifying depth",
         "pipeline workflow",
-        "iteration",
+        "iteration delivery",
         "finalists",
         "deployment installation",
         "search result sweep_result",

@@ -11,21 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.table_board import DENSE, TableBoard, Widths, images, network
+from support.table_board import DENSE, Stopwatch, Widths, images, network
 
 import tvm_prune
-from tvm_prune import PruneResult, Settings, workflow
+from tvm_prune import PruneResult, Settings, delivery
 from tvm_prune.deployment import Arrays, Deployed, deploy
 from tvm_prune.errors import BudgetError
 from tvm_prune.search import Search
-
-
-class Stopwatch(TableBoard):
-    """Its costs are measured, and so uncertain."""
-
-    @property
-    def unit(self) -> str:
-        return "seconds"
 
 
 def share(widths: Widths) -> float:
@@ -60,7 +52,7 @@ def test_a_plan_that_was_fast_only_once_is_not_even_built_for_delivery(
         delivered.append(widths)
         return deploy(search, widths, calibration)
 
-    monkeypatch.setattr(workflow, "deploy", noted)
+    monkeypatch.setattr(delivery, "deploy", noted)
     timed: Counter[Widths] = Counter()
 
     def cost(widths: Widths) -> float:

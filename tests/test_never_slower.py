@@ -16,7 +16,7 @@ import pytest
 from support.table_board import DENSE, TableBoard, Widths, images, network
 
 import tvm_prune
-from tvm_prune import PruneResult, Settings, workflow
+from tvm_prune import PruneResult, Settings, delivery
 from tvm_prune.deployment import Deployed, deploy
 from tvm_prune.errors import BudgetError
 from tvm_prune.model import Model
@@ -128,7 +128,7 @@ def test_a_machine_that_slows_down_before_the_delivery_does_not_make_the_predict
     def cost(widths: Widths) -> float:
         return math.prod(slowed) * sum(widths) / sum(DENSE)
 
-    monkeypatch.setattr(workflow, "deploy", deploy_slowly)
+    monkeypatch.setattr(delivery, "deploy", deploy_slowly)
     result = pruned_on(cost, latency="0.8x")
     assert slowed == [2.0]
     expected = {measured: predicted for predicted, measured in result.attempts}

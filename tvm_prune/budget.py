@@ -243,6 +243,15 @@ class Budgets:
         """
         return {row.quantity: row.resolve(dense[row.quantity]) for row in self.rows}
 
+    def limits(self, dense: Costs) -> dict[str, float]:
+        """Bound of every quantity that has a budget, and of the latency: never above the dense.
+
+        Args:
+            dense: what the dense model costs.
+        """
+        bounds = {"latency": dense["latency"], **self.bounds(dense)}
+        return {**bounds, "latency": min(bounds["latency"], dense["latency"])}
+
     def missed(self, costs: Costs, dense: Costs) -> tuple[str, ...]:
         """Quantities of which a model needs more than allowed, or is slower than the dense one.
 
@@ -250,9 +259,7 @@ class Budgets:
             costs: what the model costs.
             dense: what the dense model costs, its latency measured in turns with the model's.
         """
-        bounds = {"latency": dense["latency"], **self.bounds(dense)}
-        bounds["latency"] = min(bounds["latency"], dense["latency"])
-        return tuple(name for name, bound in bounds.items() if costs[name] > bound)
+        return tuple(name for name, limit in self.limits(dense).items() if costs[name] > limit)
 
     def __str__(self) -> str:
         if [row.quantity for row in self.rows] == ["latency"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tvm_prune.recover import reconstruct
 from tvm_prune.search import Search
 from tvm_prune.transform import masked_model, prune_parameters
 from tvm_prune.verification import Verification, verify
+from tvm_prune.whole_models import pooled
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -119,3 +120,16 @@ def deploy_model(
     step.update(3)
     memory = search.models.memory(library)
     return Deployed(plan, model, library, verification, latencies[0], latencies[-1], memory)
+
+
+def measured_twice(search: Search, deployed: Deployed) -> Deployed:
+    """The same, its latencies those of another measurement and the one that it has, pooled.
+
+    Args:
+        search: the run.
+        deployed: a pruned model, measured in turns with the dense one.
+    """
+    libraries = [search.models.build(search.compilation.dense), deployed.library]
+    first = [deployed.dense_latency, deployed.latency]
+    dense, pruned = pooled(first, search.models.measure(libraries))
+    return replace(deployed, dense_latency=dense, latency=pruned)

@@ -198,6 +198,20 @@ def _compared(measurements: Sequence[Measurement]) -> list[Measurement]:
     return [first, *(_scaled(other, slowed) for other in others)]
 
 
+def pooled(first: Sequence[Measurement], again: Sequence[Measurement]) -> list[Measurement]:
+    """All samples of models that were measured twice in turns; a drift in between is taken out.
+
+    Args:
+        first: what each costs, the dense model first.
+        again: the same by another measurement.
+    """
+    drift = first[0].median / again[0].median
+    return [
+        replace(one, samples=one.samples + _scaled(other, [drift] * len(other.samples)).samples)
+        for one, other in zip(first, again, strict=True)
+    ]
+
+
 def _scaled(measurement: Measurement, factors: Sequence[float]) -> Measurement:
     """Every sample times a factor of its own."""
     samples = (sample * factor for sample, factor in zip(measurement.samples, factors, strict=True))

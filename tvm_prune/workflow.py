@@ -16,10 +16,9 @@ from tvm_prune.board import Board
 from tvm_prune.board_choice import chosen_board
 from tvm_prune.budget import Budget, Budgets
 from tvm_prune.compilation import Compilation
-from tvm_prune.deployment import Deployed, deploy
-from tvm_prune.errors import BudgetError
+from tvm_prune.delivery import deliver, plan_first
+from tvm_prune.deployment import Deployed
 from tvm_prune.export import files_below
-from tvm_prune.finalists import with_the_best_first
 from tvm_prune.iteration import Journey, check_settings, checked_accuracy, is_accurate, looser
 from tvm_prune.latency import ModelError as LatencyModelError
 from tvm_prune.model import Model, bound_inputs
@@ -35,14 +34,8 @@ from tvm_prune.verification import accuracy, labelled, reference_accuracy
 
 Arrays = Mapping[str, NDArray[Any]]
 
-DEPLOYMENTS = 3
-"""How many plans are delivered and measured again until one meets the budgets."""
-
 LOOSENINGS = 4
 """How often budgets that the accuracy decides are loosened for a model that lost too much."""
-
-MARGIN = 0.03
-"""Share of a bound that is given up each time the delivered model misses it."""
 
 
 def prune(
@@ -213,44 +206,17 @@ class Run:
         finally:
             self.search.use(compilation)
 
-    def planned(self, budgets: Budgets, margins: Mapping[str, float] | None = None) -> Planned:
+    def planned(self, budgets: Budgets) -> Planned:
         """Plans that were measured within the budgets, the one to deliver first.
-
-        The arguments are those of :meth:`tvm_prune.search.Search.plan`.
 
         Raises:
             BudgetError: if the budgets cannot be met.
         """
-        found = self.search.plan(budgets, margins)
-        return with_the_best_first(self.search, found, self.calibration)
+        return plan_first(self.search, budgets, self.calibration)
 
     def _delivered(self, budgets: Budgets) -> PruneResult:
-        margins: dict[str, float] = {}
-        for _ in range(DEPLOYMENTS):
-            planned = self.planned(budgets, margins)
-            widths = planned.best.solution.widths if planned.best else self.search.compilation.dense
-            deployed = deploy(self.search, widths, self.calibration)
-            if planned.best is not None:
-                self.search.models.learn(widths, deployed.dense_latency, deployed.latency)
-            dense_costs = {
-                **self.search.dense_costs(), "latency": deployed.dense_latency.median
-            }  # fmt: skip
-            missed = budgets.missed(deployed.costs(), dense_costs)
-            if not missed:
-                return self._result(planned, deployed, budgets)
-            self.search.progress.say(
-                f"the delivered model missed the {' and '.join(missed)} budget; "
-                "planning with a margin"
-            )
-            bounds, costs = budgets.bounds(dense_costs), deployed.costs()
-            for name in missed:
-                share, met = margins.get(name, 1.0), bounds.get(name, costs[name]) / costs[name]
-                margins[name] = min(share - MARGIN, share * met)
-        raise BudgetError(
-            f"Every plan for the budget {budgets} missed it when it was measured again: the last "
-            f"one needed {deployed.latency.median:.4g} {deployed.latency.unit}, the dense model "
-            f"{deployed.dense_latency.median:.4g}. Allow more, or measure on a quieter machine."
-        )
+        delivery = deliver(self.search, budgets, self.calibration)
+        return self._result(delivery.planned, delivery.deployed, budgets)
 
     @cached_property
     def dense_accuracy(self) -> float | None:

@@ -6,12 +6,20 @@ from tvm_prune.planner.by_work import ByWork
 from tvm_prune.planner.confirm import FINALISTS, confirmed
 from tvm_prune.planner.counts import COUNTS, Ceiling, Count
 from tvm_prune.planner.removals import Removal
-from tvm_prune.planner.replan import CHALLENGES, ROUNDS, Attempt, Planned, Replanner
+from tvm_prune.planner.replan import (
+    CHALLENGES,
+    CLOSE_ENOUGH,
+    ROUNDS,
+    Attempt,
+    Planned,
+    Replanner,
+)
 from tvm_prune.planner.solve import Problem, Solution, kept_shares, solve
 from tvm_prune.planner.widths import candidate_widths
 
 __all__ = [
     "CHALLENGES",
+    "CLOSE_ENOUGH",
     "COUNTS",
     "FINALISTS",
     "ROUNDS",
