@@ -24,3 +24,10 @@ def step_by_step(steps: Sequence[float | None]) -> Generator[int, None, str]:
         else:
             time.sleep(seconds)
     return "done"
+
+
+def presence(seconds: float) -> tuple[int, float, float]:
+    """This process, and when a job that takes some seconds began and ended."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return os.getpid(), began, time.monotonic()

@@ -9,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from pool_jobs import step_by_step
+from pool_jobs import presence, step_by_step
 
 from tvm_prune.measure.pool import Failed, WorkerPool
 
@@ -45,6 +45,19 @@ def test_workers_are_kept_from_one_call_to_the_next(pool) -> None:
     first = set(pool.map(os.getpid, [()] * 4))
     assert len(first) == 2
     assert set(pool.map(os.getpid, [()] * 4)) <= first
+
+
+def test_jobs_that_take_turns_run_one_at_a_time_each_in_a_process_of_its_own(pool) -> None:
+    first, second = pool.take_turns(presence, [(0.2,), (0.1,)])
+    assert first[0] != second[0]
+    assert first[2] <= second[1]
+
+
+def test_a_turn_that_crashes_costs_that_turn_only(pool) -> None:
+    failed, fine = pool.take_turns(step_by_step, [([None],), ([0.0],)])
+    assert isinstance(failed, Failed)
+    assert "SIGSEGV" in failed.cause
+    assert fine == "done"
 
 
 def test_a_worker_is_replaced_after_its_uses() -> None:

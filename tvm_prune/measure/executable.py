@@ -80,10 +80,9 @@ def measure_interleaved(
         MeasureError: if a model cannot be loaded, crashes, or all take longer than ten minutes.
     """
     paths, length = [str(library) for library in libraries], repeats or Repeats()
-    sittings = [
-        run_in_worker(jobs.time_models, (paths, dict(inputs), turns, length), threads)
-        for turns in divided(rounds)
-    ]
+    turns = [(paths, dict(inputs), share, length) for share in divided(rounds)]
+    with closing(runner_pool(threads or core_count(), len(turns), timeout=_TIMEOUT)) as runners:
+        sittings = [_checked(result) for result in runners.take_turns(jobs.time_models, turns)]
     now = conditions()
     return [Measurement(own, "seconds", now) for own in pooled(sittings)]
 
@@ -92,15 +91,19 @@ def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None
     """Result of one job in a process of its own."""
     with closing(runner_pool(threads or core_count(), timeout=_TIMEOUT)) as runner:
         [result] = runner.map(function, [arguments])
+    return _checked(result)
+
+
+def _checked(result: Any) -> Any:
     if isinstance(result, Failed):
         raise MeasureError(f"the model does not run: {result.cause}")
     return result
 
 
-def runner_pool(threads: int, *, timeout: float) -> WorkerPool:
-    """A pool of one process in which TVM's thread pool has `threads` threads."""
+def runner_pool(threads: int, workers: int = 1, *, timeout: float) -> WorkerPool:
+    """A pool of processes in which TVM's thread pool has `threads` threads each."""
     return WorkerPool(
-        1,
+        workers,
         timeout=timeout,
         imports=("tvm_prune.measure.jobs",),
         environment={"TVM_NUM_THREADS": str(threads)},

@@ -95,16 +95,39 @@ class WorkerPool:
                 self._ensure_worker(index)
             for index in started:
                 self._give_next(index, function, todo, results)
-            while any(worker is not None and worker.busy for worker in self._workers):
-                for index in self._answered_or_late():
-                    self._collect(index, results)
-                    worker = self._workers[index]
-                    if worker is None or not worker.busy:
-                        self._give_next(index, function, todo, results)
+            for index in self._idle(results):
+                self._give_next(index, function, todo, results)
         except BaseException:
             self.close()
             raise
         return results
+
+    def take_turns(
+        self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]
+    ) -> Iterator[Any | Failed]:
+        """Run jobs one after the other, each in a worker of its own; see :meth:`map`.
+
+        The workers are ready before the first job begins, and idle while it is not their turn.
+
+        Args:
+            function: importable by name in another process.
+            jobs: one tuple of picklable arguments per job, no more of them than workers.
+
+        Yields:
+            The function's result, or :class:`Failed`, as soon as it is there.
+        """
+        results: list[Any | Failed] = [None] * len(jobs)
+        todo = iter(enumerate(jobs))
+        try:
+            self.start(len(jobs))
+            for index in range(len(jobs)):
+                self._give_next(index, function, todo, results)
+                for _ in self._idle(results):
+                    pass
+                yield results[index]
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, workers: int) -> None:
         """Have that many workers ready, so that their start does not delay what comes next."""
@@ -120,6 +143,15 @@ class WorkerPool:
             if worker is not None:
                 worker.kill()
             self._workers[index] = None
+
+    def _idle(self, results: list[Any | Failed]) -> Iterator[int]:
+        """Each worker that becomes idle, its result stored, until none is busy."""
+        while any(worker is not None and worker.busy for worker in self._workers):
+            for index in self._answered_or_late():
+                self._collect(index, results)
+                worker = self._workers[index]
+                if worker is None or not worker.busy:
+                    yield index
 
     def _give_next(
         self,
