@@ -1,7 +1,7 @@
 """Accuracy at equal measured latency: ours, parts of ours, and Torch-Pruning, before and after a
 fine-tune.
 
-    python -m benchmarks.accuracy [--architectures resnet8] [--seeds 1] [--ratios 0.5] ...
+    python -m benchmarks.accuracy [--architectures resnet8] [--seeds 0] [--ratios 0.5] ...
 
 All sides are compiled with the same schedules and measured in turns with the dense network. Each is
 as wide as the latency allows: what a side calls its amount (a budget, a share of the channels, a
@@ -61,7 +61,7 @@ def main() -> None:
     """Train, prune with all sides, fine-tune; print the table and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--architectures", nargs="+", default=list(ARCHITECTURES))
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.75, 0.5, 0.33])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--sides", nargs="+", choices=list(sides()), default=list(sides()))
@@ -76,7 +76,7 @@ def main() -> None:
     rows = stored_rows("accuracy", options.results)
     if PRUNE in options.stages:
         ratios: dict[str, dict[Shapes, float]] = {name: {} for name in options.architectures}
-        for seed, name in itertools.product(range(options.seeds), options.architectures):
+        for seed, name in itertools.product(options.seeds, options.architectures):
             for row in _new_rows(name, seed, rows, ratios[name], options):
                 rows.append(row)
                 write_results("accuracy", figures_of(rows), rows, options.results)
