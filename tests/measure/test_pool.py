@@ -53,6 +53,13 @@ def test_jobs_that_take_turns_run_one_at_a_time_each_in_a_process_of_its_own(poo
     assert first[2] <= second[1]
 
 
+def test_a_process_ends_with_its_turn(pool) -> None:
+    turns = pool.take_turns(presence, [(0.0,), (0.0,)])
+    process, _, _ = next(turns)
+    assert not psutil.pid_exists(process)
+    next(turns)
+
+
 def test_a_turn_that_crashes_costs_that_turn_only(pool) -> None:
     failed, fine = pool.take_turns(step_by_step, [([None],), ([0.0],)])
     assert isinstance(failed, Failed)

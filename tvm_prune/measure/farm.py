@@ -20,7 +20,8 @@ from typing import Any, cast
 
 import cloudpickle
 
-from tvm_prune.measure.pool import STARTUP_TIMEOUT, Failed, WorkerPool
+from tvm_prune.measure.pool import Failed, WorkerPool
+from tvm_prune.measure.worker_process import STARTUP_TIMEOUT
 
 _WORKER_KILLERS = ("KilledWorker",)
 """What executors raise where a job has cost them one worker after the other."""

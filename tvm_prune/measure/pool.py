@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
-from tvm_prune.errors import MeasureError
-
-# TVM imports PyTorch wherever it is installed, seconds a process; a worker has no use for it.
-_START = (
-    "import sys; sys.modules['torch'] = None; "
-    "from tvm_prune.measure.worker import serve; serve({}, {})"
-)
-STARTUP_TIMEOUT = 300.0
-_GRACE = 1.0
-_LONGEST_EXCERPT = 4096
+from tvm_prune.measure.worker_process import WorkerProcess
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,7 @@ class WorkerPool:
         self._maximum_uses = maximum_uses
         self._imports = tuple(imports)
         self._environment = dict(environment or {})
-        self._workers: list[_Worker | None] = [None] * workers
+        self._workers: list[WorkerProcess | None] = [None] * workers
 
     def map(
         self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]
@@ -105,9 +90,10 @@ class WorkerPool:
     def take_turns(
         self, function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]
     ) -> Iterator[Any | Failed]:
-        """Run jobs one after the other, each in a worker of its own; see :meth:`map`.
+        """Run jobs one after the other, each in a fresh worker of its own; see :meth:`map`.
 
-        The workers are ready before the first job begins, and idle while it is not their turn.
+        All workers are ready before the first job begins. Each ends with its job: threads that it
+        leaves may go on spinning for tenths of a second, which would slow the next one.
 
         Args:
             function: importable by name in another process.
@@ -118,16 +104,16 @@ class WorkerPool:
         """
         results: list[Any | Failed] = [None] * len(jobs)
         todo = iter(enumerate(jobs))
+        self.close()
         try:
             self.start(len(jobs))
             for index in range(len(jobs)):
                 self._give_next(index, function, todo, results)
                 for _ in self._idle(results):
-                    pass
+                    self._drop(index)
                 yield results[index]
-        except BaseException:
+        finally:
             self.close()
-            raise
 
     def start(self, workers: int) -> None:
         """Have that many workers ready, so that their start does not delay what comes next."""
@@ -139,10 +125,14 @@ class WorkerPool:
 
     def close(self) -> None:
         """Stop all workers; the pool can be used again and starts new ones."""
-        for index, worker in enumerate(self._workers):
-            if worker is not None:
-                worker.kill()
-            self._workers[index] = None
+        for index in range(len(self._workers)):
+            self._drop(index)
+
+    def _drop(self, index: int) -> None:
+        """End worker `index`, if it is there."""
+        worker, self._workers[index] = self._workers[index], None
+        if worker is not None:
+            worker.kill()
 
     def _idle(self, results: list[Any | Failed]) -> Iterator[int]:
         """Each worker that becomes idle, its result stored, until none is busy."""
@@ -170,14 +160,14 @@ class WorkerPool:
             self._ensure_worker(index).send(position, payload, self._timeout)
             return
 
-    def _ensure_worker(self, index: int) -> _Worker:
+    def _ensure_worker(self, index: int) -> WorkerProcess:
         """Worker `index`, replaced if it is missing, dead or worn out."""
         worker = self._workers[index]
         if worker is not None and (worker.uses >= self._maximum_uses or not worker.alive):
             worker.kill()
             worker = None
         if worker is None:
-            worker = self._workers[index] = _Worker(self._imports, self._environment)
+            worker = self._workers[index] = WorkerProcess(self._imports, self._environment)
         return worker
 
     def _answered_or_late(self) -> list[int]:
@@ -206,93 +196,3 @@ class WorkerPool:
             return
         if succeeded is not None:
             results[position] = value if succeeded else Failed(value, worker.at)
-
-
-def _module_search_path() -> dict[str, str]:
-    """Environment that lets a fresh interpreter find exactly the modules this one finds."""
-    return {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
-
-
-class _Worker:
-    """One worker process and its socket."""
-
-    def __init__(self, imports: tuple[str, ...], environment: dict[str, str]) -> None:
-        parent_end, worker_end = Pipe()
-        self.connection: Connection[Any, Any] = parent_end
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115
-        with worker_end:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START.format(worker_end.fileno(), imports)],
-                env={**os.environ, **_module_search_path(), **environment},
-                pass_fds=(worker_end.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=self._printed,
-                stderr=self._printed,
-                start_new_session=True,
-            )
-        self._ready = False
-        self.uses = 0
-        self.busy = False
-        self.position = -1
-        self.at: Any = None
-        self.deadline = 0.0
-        self._printed_before = 0
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def send(self, position: int, payload: bytes, timeout: float) -> None:
-        """Start a job; a worker that has died shows when its answer is read."""
-        self.await_ready()
-        self.uses += 1
-        self.busy = True
-        self.position = position
-        self.at = None
-        self._printed_before = self._printed.seek(0, os.SEEK_END)
-        self.deadline = time.monotonic() + timeout
-        try:
-            self.connection.send_bytes(payload)
-        except OSError:
-            self.deadline = time.monotonic()
-
-    def receive(self, timeout: float) -> tuple[bool | None, Any]:
-        """What the worker sent: whether its job succeeded, None while it goes on, and the result.
-
-        Raises:
-            EOFError: if the process has died.
-        """
-        succeeded, value = self.connection.recv()
-        if succeeded is None:
-            self.at = value
-            self.deadline = time.monotonic() + timeout
-        else:
-            self.busy = False
-        return succeeded, value
-
-    def kill(self) -> str:
-        """End the process; returns how it ended, with the first line its last job printed."""
-        self.connection.close()
-        try:
-            status = self._process.wait(timeout=_GRACE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        self._printed.seek(self._printed_before)
-        printed = self._printed.read(_LONGEST_EXCERPT).decode(errors="replace").strip()
-        self._printed.close()
-        ending = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"
-        return f"worker ended ({ending})" + (f": {printed.splitlines()[0]}" if printed else "")
-
-    def await_ready(self) -> None:
-        """Wait until the imports are done, so that they do not count as a job's time."""
-        if self._ready:
-            return
-        self._ready = True
-        try:
-            if self.connection.poll(STARTUP_TIMEOUT):
-                self.connection.recv()
-                return
-        except (EOFError, OSError):
-            pass
-        raise MeasureError(f"a measuring worker does not start: {self.kill()}")
