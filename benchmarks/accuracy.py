@@ -26,9 +26,17 @@ from rich.table import Table
 
 from benchmarks.accuracy_figures import Row, compared, figures_of, table_of
 from benchmarks.accuracy_finetuning import Pupil, finetuned, keep
-from benchmarks.accuracy_networks import ARCHITECTURES, Data, share_correct, trained
+from benchmarks.accuracy_networks import (
+    ARCHITECTURES,
+    Data,
+    Training,
+    share_correct,
+    train_all,
+)
 from benchmarks.accuracy_sides import Shapes, Subject, sides
 from benchmarks.results_file import circumstances, stored_rows, write_results
+from scripts.train_example import Settings as TrainingSettings
+from scripts.train_example import make_repeatable
 from tvm_prune import Settings
 from tvm_prune.console import ConsoleProgress
 from tvm_prune.frontend import load
@@ -75,9 +83,12 @@ def main() -> None:
     options = parser.parse_args()
     rows = stored_rows("accuracy", options.results)
     if PRUNE in options.stages:
+        missing = [each for each in _trainings(options) if _missing(each, rows, options)]
+        for training in train_all(missing):
+            print(f"trained {training.name} from seed {training.seed}", flush=True)
         ratios: dict[str, dict[Shapes, float]] = {name: {} for name in options.architectures}
-        for seed, name in itertools.product(options.seeds, options.architectures):
-            for row in _new_rows(name, seed, rows, ratios[name], options):
+        for training in missing:
+            for row in _new_rows(training, rows, ratios[training.name], options):
                 rows.append(row)
                 write_results("accuracy", figures_of(rows), rows, options.results)
     if FINETUNE in options.stages:
@@ -110,38 +121,56 @@ def _place(row: Row) -> str:
     return f"{row['architecture']}-{row['seed']}/{row['ratio']:g}-{row['side']}.pt"
 
 
-def _new_rows(
-    name: str, seed: int, known: Sequence[Row], ratios: dict[Shapes, float],
-    options: argparse.Namespace,
-) -> Iterator[Row]:  # fmt: skip
-    """The rows of one network that are not known yet."""
-    conditions = {
-        "architecture": name, "seed": seed, "board": options.board, "trials": options.trials,
-        "train_epochs": options.train_epochs, "finetune_epochs": options.finetune_epochs,
+def _trainings(options: argparse.Namespace) -> Iterator[Training]:
+    """The networks to prune."""
+    for seed, name in itertools.product(options.seeds, options.architectures):
+        yield Training(name, seed, options.train_epochs, _networks(options))
+
+
+def _conditions(training: Training, options: argparse.Namespace) -> dict[str, Any]:
+    """What all rows of one network have in common."""
+    return {
+        "architecture": training.name, "seed": training.seed, "board": options.board,
+        "trials": options.trials, "train_epochs": training.epochs,
+        "finetune_epochs": options.finetune_epochs,
     }  # fmt: skip
+
+
+def _missing(
+    training: Training, known: Sequence[Row], options: argparse.Namespace
+) -> dict[float, list[str]]:
+    """The sides whose rows are not known yet, by the ratio."""
+    conditions = _conditions(training, options)
     missing = {
         ratio: [side for side in options.sides if not _is_known(known, conditions, ratio, side)]
         for ratio in options.ratios
     }
-    if not any(missing.values()):
-        return
-    data = Data(seed)
-    network = trained(name, seed, options.train_epochs, data, _networks(options))
+    return {ratio: chosen for ratio, chosen in missing.items() if chosen}
+
+
+def _new_rows(
+    training: Training, known: Sequence[Row], ratios: dict[Shapes, float],
+    options: argparse.Namespace,
+) -> Iterator[Row]:  # fmt: skip
+    """The rows of one network that are not known yet."""
+    missing = _missing(training, known, options)
+    make_repeatable(TrainingSettings(seed=training.seed))
+    network, data = training.network(), Data(training.seed)
     dense = share_correct(network, data.test)
     settings = Settings(
-        trials=options.trials, samples=options.samples, seed=seed, cache=options.cache
+        trials=options.trials, samples=options.samples, seed=training.seed, cache=options.cache
     )
     model = load(network, example=(torch.from_numpy(data.test.images[:1]),))
     with started(
         model, options.board, calibration=data.calibration, settings=settings,
         progress=ConsoleProgress(),
     ) as run:  # fmt: skip
-        subject = Subject(network, data, run, seed, ratios)
+        subject = Subject(network, data, run, training.seed, ratios)
         for ratio, chosen in missing.items():
             for told, pruned in rows_of(subject, ratio, chosen):
                 row = {
-                    **conditions, "ratio": ratio, **told, "dense_accuracy": dense,
-                    "circumstances": circumstances(),
+                    **_conditions(training, options), "ratio": ratio, **told,
+                    "dense_accuracy": dense, "circumstances": circumstances(),
                 }  # fmt: skip
                 if pruned is not None:
                     keep(pruned, _networks(options) / _place(row))

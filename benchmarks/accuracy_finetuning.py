@@ -1,12 +1,8 @@
-"""Fine-tunes pruned networks, one on every core: none is timed, and a thread each wastes least."""
+"""Fine-tunes pruned networks, one on every core."""
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +11,8 @@ import torch
 
 import tvm_prune.torch
 from benchmarks.accuracy_networks import Batches, Data, share_correct
+from benchmarks.one_a_core import one_a_core
 from scripts.train_example import Settings, make_repeatable
-
-_MMAP_MAX, _TRIM_THRESHOLD = -4, -1
-"""Names that glibc's mallopt has for its parameters."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +38,10 @@ def keep(network: Any, path: Path) -> None:
 
 def finetuned(pupils: Sequence[Pupil]) -> Iterator[tuple[int, float]]:
     """Place and accuracy, on all test images, of each pupil, as soon as it is fine-tuned."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
-        places = {pool.submit(_finetuned, pupil): place for place, pupil in enumerate(pupils)}
-        for future in as_completed(places):
-            yield places[future], future.result()
+    return one_a_core(_finetuned, pupils)
 
 
 def _finetuned(pupil: Pupil) -> float:
-    _hold_on_to_memory()
     make_repeatable(Settings(seed=pupil.seed, threads=1))
     # Written by `keep`, with the classes of whatever pruned it.
     network = torch.load(pupil.path, weights_only=False)
@@ -61,12 +50,3 @@ def _finetuned(pupil: Pupil) -> float:
     batches = Batches(data.training, pupil.seed)
     tvm_prune.torch.finetune(network, batches, epochs=pupil.epochs)
     return share_correct(network, data.test)
-
-
-def _hold_on_to_memory() -> None:
-    """Every batch asks for what the last one freed; the system clears it anew, a quarter of the
-    time.
-    """  # noqa: D205
-    libc = ctypes.CDLL(None)
-    libc.mallopt(_MMAP_MAX, 0)
-    libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)

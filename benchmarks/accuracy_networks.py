@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.one_a_core import one_a_core
 from scripts.train_example import (
     DEFAULT_DATA,
     ResNet8,
@@ -131,20 +133,48 @@ class Batches:
         return iter(training_batches(self.split, self.settings, self.generator))
 
 
-def trained(name: str, seed: int, epochs: int, data: Data, folder: Path) -> Any:
-    """A trained network; one that was trained before comes from the folder."""
-    settings = Settings(seed=seed, epochs=epochs)
-    make_repeatable(settings)
-    network = ARCHITECTURES[name]()
-    path = folder / f"{name}-{seed}-{epochs}.pt"
-    if path.exists():
-        network.load_state_dict(torch.load(path))
+@dataclass(frozen=True)
+class Training:
+    """A network that is trained from a seed.
+
+    Attributes:
+        name: of its architecture.
+        seed: of its weights, its images and their order.
+        epochs: passes over the training images.
+        folder: where it is kept.
+    """
+
+    name: str
+    seed: int
+    epochs: int
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """Where its weights are once it is trained."""
+        return self.folder / f"{self.name}-{self.seed}-{self.epochs}.pt"
+
+    def network(self) -> Any:
+        """The trained network."""
+        network = ARCHITECTURES[self.name]()
+        network.load_state_dict(torch.load(self.path))
         return network.eval()
-    generator = np.random.default_rng(seed)
+
+
+def train_all(trainings: Sequence[Training]) -> Iterator[Training]:
+    """Train the networks that are not trained yet; each one when it is."""
+    missing = [training for training in trainings if not training.path.exists()]
+    return (missing[place] for place, _ in one_a_core(_train, missing))
+
+
+def _train(training: Training) -> None:
+    settings = Settings(seed=training.seed, epochs=training.epochs, threads=1)
+    make_repeatable(settings)
+    network, data = ARCHITECTURES[training.name](), Data(training.seed)
+    generator = np.random.default_rng(training.seed)
     train(network, data.training, data.held_out, settings, generator)
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save(network.state_dict(), path)
-    return network.eval()
+    training.folder.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), training.path)
 
 
 def share_correct(network: Any, split: Split) -> float:
