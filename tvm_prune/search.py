@@ -51,8 +51,8 @@ from tvm_prune.whole_models import WholeModels
 
 logger = logging.getLogger(__name__)
 
-CONFIRMATIONS = 3
-"""How often plans are looked for, at most, until one is within the budgets when measured again."""
+AIMS = (1.0, 0.99, 0.98)
+"""Shares of the latency to plan for, in turn, until a plan is within it when measured again."""
 
 
 @dataclass
@@ -202,10 +202,9 @@ class Search:
             *(f"{most.most:,.0f} {most.name}" for most in ceilings),
         ]
         self.progress.say(f"dense model: {_text(dense_cost)}; budget: {', '.join(aims)}")
-        asked = "latency" in bounds and bounds["latency"] <= slowest
-        called = "latency budget" if asked else "dense model's own latency"
-        for _ in range(CONFIRMATIONS):
-            found = Planned.of(self._replan(latency, ceilings, called), latency, dense_cost)
+        called = "latency budget" if bounds.get("latency") == latency else "dense model's latency"
+        for share in AIMS:
+            found = Planned.of(self._replan(latency, share, ceilings, called), latency, dense_cost)
             if found.within:
                 return found
         raise BudgetError(
@@ -243,9 +242,11 @@ class Search:
             return (*counted, *self.memory.ceilings(bounds))
         return counted
 
-    def _replan(self, latency: float, ceilings: tuple[Ceiling, ...], bound: str) -> list[Attempt]:
-        """Plan, build, measure and correct within a latency, which is called `bound` in errors."""
-        count = itertools.count(1)
+    def _replan(
+        self, latency: float, share: float, ceilings: tuple[Ceiling, ...], bound: str
+    ) -> list[Attempt]:
+        """Plan for a share of a latency, which is called `bound`; build, measure and correct."""
+        count, aim = itertools.count(1), share * latency
         with self.progress.step("planning, building and measuring", ROUNDS + CHALLENGES) as step:
 
             def refine(choices: list[Widths]) -> Problem:
@@ -259,10 +260,10 @@ class Search:
                 step.update(next(count), f"the best {len(choices)} once more")
                 return self.models.measured_again(choices)
 
-            predicted = self._to_predict(refine(self.models.references), latency)
+            scale = aim / self._to_predict(refine(self.models.references), aim)
             by_work = ByWork.at_multiples(self.counts["macs"], self.compilation.limits)
-            scale = latency / predicted
-            _, attempts = Replanner(refine, attempt, latency, scale, bound, by_work).run()
+            called = bound if share == 1.0 else f"{bound}, less {1.0 - share:.0%},"
+            attempts = Replanner(refine, attempt, aim, scale, called, by_work).run()[1]
             return confirmed(attempts, latency, again)
 
     def _to_predict(self, problem: Problem, cost: float) -> float:
