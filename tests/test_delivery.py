@@ -21,8 +21,8 @@ from tvm_prune.measurement import Measurement
 from tvm_prune.planner import Attempt, Planned, Solution
 from tvm_prune.search import Search
 
-BEST, NEXT, NARROW = (8, 8), (8, 7), (4, 4)
-SHARES: Mapping[Widths, float] = {DENSE: 1.0, BEST: 0.5, NEXT: 0.485, NARROW: 0.25}
+BEST, EQUAL, NEXT, NARROW = (8, 8), (7, 8), (8, 7), (4, 4)
+SHARES: Mapping[Widths, float] = {DENSE: 1.0, BEST: 0.5, EQUAL: 0.499, NEXT: 0.485, NARROW: 0.25}
 """What models take."""
 BUDGET = 0.5
 DENSE_COST = Measurement((1.0,), "seconds")
@@ -124,22 +124,34 @@ def test_after_a_miss_all_is_planned_anew_where_no_other_plan_uses_the_budget(
     scene = Scene([[BEST, NARROW], [NEXT, NARROW]], {BEST: (1.02, 1.02)})
     delivering(scene)
     assert scene.delivered == [BEST, NEXT]
-    assert scene.margins == pytest.approx([1.0, 1 / 1.02])
 
 
-def test_the_margin_is_a_hundredth_at_least(delivering: Delivering) -> None:
-    scene = Scene([[BEST, NARROW], [NEXT, NARROW]], {BEST: (1.001, 1.001)})
+@pytest.mark.parametrize(
+    ("times", "margin"), [((1.001, 1.001), 0.99), ((1.02, 1.02), 1 / 1.02), ((1.3,), 0.97)], ids=str
+)
+def test_the_margin_is_as_large_as_the_miss_but_for_a_very_small_or_large_one(
+    times: Sequence[float], margin: float, delivering: Delivering
+) -> None:
+    scene = Scene([[BEST, NARROW], [NEXT, NARROW]], {BEST: times})
     delivering(scene)
-    assert scene.margins == pytest.approx([1.0, 0.99])
+    assert scene.margins == pytest.approx([1.0, margin])
 
 
 def test_where_no_plan_is_found_with_a_margin_one_of_before_is_delivered(
     delivering: Delivering,
 ) -> None:
-    scene = Scene([[BEST, NEXT, NARROW], []], {BEST: (1.1,)})
+    scene = Scene([[BEST, NARROW], []], {BEST: (1.02, 1.02)})
     delivering(scene)
     assert scene.delivered == [BEST, NARROW]
-    assert scene.margins == pytest.approx([1.0, 1 / 1.1])
+    assert len(scene.margins) == 2
+
+
+def test_where_no_plan_is_found_with_a_margin_one_without_it_is_delivered(
+    delivering: Delivering,
+) -> None:
+    scene = Scene([[BEST, EQUAL], []], {BEST: (1.02, 1.02)})
+    delivering(scene)
+    assert scene.delivered == [BEST, EQUAL]
 
 
 def test_where_there_is_no_plan_left_the_error_says_so(delivering: Delivering) -> None:

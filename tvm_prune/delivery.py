@@ -12,7 +12,7 @@ from tvm_prune.budget import Budgets, Costs
 from tvm_prune.deployment import Deployed, deploy, measured_twice
 from tvm_prune.errors import BudgetError
 from tvm_prune.finalists import with_the_best_first
-from tvm_prune.planner import CLOSE_ENOUGH, Attempt, Planned
+from tvm_prune.planner import CLOSE_ENOUGH, Planned
 from tvm_prune.search import Search
 from tvm_prune.units import SECONDS
 
@@ -21,8 +21,8 @@ Arrays = Mapping[str, NDArray[Any]]
 DEPLOYMENTS = 4
 """How many plans are delivered until one meets the budgets, at most."""
 
-MARGIN = 0.01
-"""Share of a bound that is given up, at least, each time the delivered model misses it."""
+LEAST_MARGIN, MOST_MARGIN = 0.01, 0.03
+"""Share of the latency bound that is given up each time the delivered model misses it."""
 
 NEAR = 0.03
 """Distance from the bound, relative to it, within which one measurement in seconds says little."""
@@ -120,11 +120,17 @@ def _dense_costs(search: Search, deployed: Deployed) -> Costs:
 def _tightened(
     margins: Mapping[str, float], missed: Sequence[str], costs: Costs, limits: Costs
 ) -> dict[str, float]:
-    """Shares of the missed bounds to plan for: less by as much as they were missed by."""
+    """Shares of the missed bounds to plan for: less by as much as they were missed by.
+
+    How far one model misses a latency says little of others, so that no more than a little of it
+    is given up; what is counted is off for all alike.
+    """
     found = {}
     for name in missed:
-        share = margins.get(name, 1.0)
-        found[name] = min(share - MARGIN, share * limits[name] / costs[name])
+        share, met = margins.get(name, 1.0), limits[name] / costs[name]
+        if name == "latency":
+            met = min(max(met, 1.0 - MOST_MARGIN), 1.0 - LEAST_MARGIN)
+        found[name] = share * met
     return found
 
 
@@ -140,15 +146,16 @@ def _next(
     What a plan costs beside its latency is not known before it is delivered, so that where
     anything else was missed, all is planned anew.
     """
-    known: tuple[Attempt, ...] = ()
-    if margins.keys() == {"latency"}:
-        bound = margins["latency"] * budgets.limits(search.dense_costs())["latency"]
-        known = tuple(each for each in planned.within[1:] if each.measured.median <= bound)
-        if known and known[0].measured.median >= CLOSE_ENOUGH * bound:
-            return replace(planned, within=known)
+    if margins.keys() != {"latency"}:
+        return plan_first(search, budgets, calibration, margins)
+    bound = margins["latency"] * budgets.limits(search.dense_costs())["latency"]
+    others = planned.within[1:]
+    safer = tuple(each for each in others if each.measured.median <= bound)
+    if safer and safer[0].measured.median >= CLOSE_ENOUGH * bound:
+        return replace(planned, within=safer)
     try:
         return plan_first(search, budgets, calibration, margins)
     except BudgetError:
-        if not known:
+        if not others:
             raise
-        return replace(planned, within=known)
+        return replace(planned, within=safer or others)
