@@ -39,7 +39,7 @@ from tvm_prune.planner import (
     Removal,
     Replanner,
     candidate_widths,
-    confirmed,
+    plan_and_confirm,
     solve,
 )
 from tvm_prune.progress import Progress
@@ -50,9 +50,6 @@ from tvm_prune.units import EXACT, cost_text, kernel_cost_text
 from tvm_prune.whole_models import WholeModels
 
 logger = logging.getLogger(__name__)
-
-AIMS = (1.0, 0.99, 0.98)
-"""Shares of the latency to plan for, in turn, until a plan is within it when measured again."""
 
 
 @dataclass
@@ -203,10 +200,14 @@ class Search:
         ]
         self.progress.say(f"dense model: {_text(dense_cost)}; budget: {', '.join(aims)}")
         called = "latency budget" if bounds.get("latency") == latency else "dense model's latency"
-        for share in AIMS:
-            found = Planned.of(self._replan(latency, share, ceilings, called), latency, dense_cost)
-            if found.within:
-                return found
+
+        def attempted(share: float) -> list[Attempt]:
+            bound = called if share == 1.0 else f"{called}, less {1.0 - share:.0%},"
+            return self._replan(share * latency, ceilings, bound)
+
+        found = plan_and_confirm(attempted, latency, dense_cost, self._measured_again)
+        if found.within:
+            return found
         raise BudgetError(
             f"Every plan for the {called} of {cost_text(latency, dense_cost.unit)} was above it "
             "when it was measured again. Allow more, or measure on a quieter machine."
@@ -242,11 +243,9 @@ class Search:
             return (*counted, *self.memory.ceilings(bounds))
         return counted
 
-    def _replan(
-        self, latency: float, share: float, ceilings: tuple[Ceiling, ...], bound: str
-    ) -> list[Attempt]:
-        """Plan for a share of a latency, which is called `bound`; build, measure and correct."""
-        count, aim = itertools.count(1), share * latency
+    def _replan(self, latency: float, ceilings: tuple[Ceiling, ...], bound: str) -> list[Attempt]:
+        """Plan, build, measure and correct within a latency, which is called `bound` in errors."""
+        count = itertools.count(1)
         with self.progress.step("planning, building and measuring", ROUNDS + CHALLENGES) as step:
 
             def refine(choices: list[Widths]) -> Problem:
@@ -256,15 +255,15 @@ class Search:
                 step.update(next(count), f"widths {list(widths)}")
                 return self.models.cost(widths)
 
-            def again(choices: Sequence[Widths]) -> list[Measurement]:
-                step.update(next(count), f"the best {len(choices)} once more")
-                return self.models.measured_again(choices)
-
-            scale = aim / self._to_predict(refine(self.models.references), aim)
+            scale = latency / self._to_predict(refine(self.models.references), latency)
             by_work = ByWork.at_multiples(self.counts["macs"], self.compilation.limits)
-            called = bound if share == 1.0 else f"{bound}, less {1.0 - share:.0%},"
-            attempts = Replanner(refine, attempt, aim, scale, called, by_work).run()[1]
-            return confirmed(attempts, latency, again)
+            return Replanner(refine, attempt, latency, scale, bound, by_work).run()[1]
+
+    def _measured_again(self, choices: Sequence[Widths]) -> list[Measurement]:
+        with self.progress.step("measuring the best plans again", len(choices)) as step:
+            costs = self.models.measured_again(choices)
+            step.update(len(choices))
+        return costs
 
     def _to_predict(self, problem: Problem, cost: float) -> float:
         """What has to be predicted for a model, so that this cost is to be expected."""

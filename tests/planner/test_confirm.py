@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tvm_prune.errors import BudgetError
 from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
-from tvm_prune.planner import Attempt, Solution, confirmed
-from tvm_prune.planner.confirm import FINALISTS, MOST_CONFIRMED
+from tvm_prune.planner import Attempt, Planned, Solution, plan_and_confirm
+from tvm_prune.planner.confirm import AIMS, FINALISTS, MOST_CONFIRMED, confirmed
 
 BUDGET = 1.0
 
@@ -106,3 +107,74 @@ def test_the_plan_that_is_chosen_was_measured_again_and_no_plan_twice(
     assert all(len(together) <= MOST_CONFIRMED for together in look.asked)
     assert [one.solution for one in found] == [one.solution for one in attempts]
     assert set(within(found)[:1]) <= set(asked)
+
+
+@dataclass
+class Planning:
+    """What each round of planning finds; none is an error.
+
+    Attributes:
+        rounds: width and cost of the plans of each round.
+        aims: shares of the budget that were planned for.
+    """
+
+    rounds: Sequence[Mapping[int, float]]
+    unit: str = "seconds"
+    aims: list[float] = field(default_factory=list)
+
+    def __call__(self, share: float) -> list[Attempt]:
+        self.aims.append(share)
+        found = self.rounds[len(self.aims) - 1]
+        if not found:
+            raise BudgetError("No plan met the budget.")
+        return [attempt(width, cost, self.unit) for width, cost in found.items()]
+
+    def confirmed(self, costs: Mapping[int, float]) -> Planned:
+        dense = Measurement((2 * BUDGET,), self.unit)
+        return plan_and_confirm(self, BUDGET, dense, SecondLook(costs))
+
+
+def test_a_plan_that_uses_the_budget_ends_the_planning() -> None:
+    planning = Planning([{9: 1.02, 8: 0.98}])
+    assert within(planning.confirmed({9: 1.02, 8: 0.98}).attempts) == [8]
+    assert planning.aims == [1.0]
+
+
+def test_where_no_plan_stays_within_the_budget_less_of_it_is_planned_for() -> None:
+    planning = Planning([{9: 0.99}, {8: 0.98}])
+    assert within(planning.confirmed({9: 1.01, 8: 0.98}).within) == [8]
+    assert planning.aims == list(AIMS[:2])
+
+
+def test_where_every_plan_is_above_the_budget_in_the_end_none_is_within_it() -> None:
+    planning = Planning([{9: 0.99}, {8: 0.99}, {7: 0.99}])
+    assert planning.confirmed(dict.fromkeys((9, 8, 7), 1.01)).within == ()
+    assert planning.aims == list(AIMS)
+
+
+def test_where_the_best_plan_leaves_much_that_others_hardly_exceed_less_is_planned_for() -> None:
+    planning = Planning([{9: 1.01, 5: 0.9}, {8: 0.98}])
+    found = planning.confirmed({9: 1.01, 8: 0.98, 5: 0.9})
+    assert within(found.within) == [8, 5]
+    assert {one.solution.widths for one in found.attempts} == {(9,), (8,), (5,)}
+
+
+@pytest.mark.parametrize("other", [{9: 1.2}, {4: 1.01}, {}], ids=str)
+def test_much_is_left_unused_where_no_other_plan_is_near(other: Mapping[int, float]) -> None:
+    planning = Planning([{**other, 5: 0.9}])
+    assert within(planning.confirmed({**other, 5: 0.9}).within) == [5]
+
+
+def test_what_was_found_stays_where_nothing_is_found_for_less() -> None:
+    planning = Planning([{9: 1.01, 5: 0.9}, {}])
+    assert within(planning.confirmed({9: 1.01, 5: 0.9}).within) == [5]
+
+
+def test_where_no_plan_was_within_the_budget_even_once_the_error_is_raised() -> None:
+    with pytest.raises(BudgetError, match="No plan met"):
+        Planning([{}]).confirmed({})
+
+
+def test_exact_costs_are_planned_for_once() -> None:
+    planning = Planning([{9: 1.01, 5: 0.9}], unit="cycles")
+    assert within(planning.confirmed({}).within) == [5]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tvm_prune.planner.by_work import ByWork
-from tvm_prune.planner.confirm import FINALISTS, confirmed
+from tvm_prune.planner.confirm import FINALISTS, plan_and_confirm
 from tvm_prune.planner.counts import COUNTS, Ceiling, Count
 from tvm_prune.planner.removals import Removal
 from tvm_prune.planner.replan import (
@@ -33,7 +33,7 @@ __all__ = [
     "Replanner",
     "Solution",
     "candidate_widths",
-    "confirmed",
     "kept_shares",
+    "plan_and_confirm",
     "solve",
 ]
