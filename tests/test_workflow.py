@@ -236,10 +236,9 @@ def test_recovered_weights_bring_the_outputs_closer(first: Run, model: Model) ->
 
 
 def test_the_steps_are_told_in_order(first: Run) -> None:
-    steps = [step.split()[0].rstrip(",") for step in first.progress.steps]
-    if "comparing" in steps:  # only where several plans were measured within the budget
-        assert steps.pop(steps.index("planning") + 1) == "comparing"
-    assert steps[:5] == ["judging", "tuning", "measuring", "planning", "recovering"]
+    steps = dict.fromkeys(step.split()[0].rstrip(",") for step in first.progress.steps)
+    steps.pop("comparing", None)  # only where several plans were measured within the budget
+    assert list(steps)[:5] == ["judging", "tuning", "measuring", "planning", "recovering"]
     assert any(text.startswith("tuned ") for text in first.progress.said)
     assert not any("nan" in text.lower() for text in first.progress.said)
 
