@@ -127,8 +127,10 @@ def measured_twice(search: Search, deployed: Deployed) -> Deployed:
 
     Args:
         search: the run.
-        deployed: a pruned model, measured in turns with the dense one.
+        deployed: a model, measured in turns with the dense one where it is not the dense one.
     """
+    if not deployed.plan.kept:
+        return deployed
     libraries = [search.models.build(search.compilation.dense), deployed.library]
     first = [deployed.dense_latency, deployed.latency]
     dense, pruned = pooled(first, search.models.measure(libraries))
