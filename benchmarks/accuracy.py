@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.accuracy_figures import Row, compared, figures_of, table_of
+from benchmarks.accuracy_figures import HALF, Row, compared, figures_of, table_of
 from benchmarks.accuracy_finetuning import Pupil, finetuned, keep
 from benchmarks.accuracy_networks import (
     ARCHITECTURES,
@@ -60,8 +60,10 @@ def rows_of(subject: Subject, ratio: float, chosen: Sequence[str]) -> Iterator[t
 
 
 def to_finetune(rows: Sequence[Row]) -> list[Row]:
-    """Rows whose networks have yet to be fine-tuned; those that figures are made of come first."""
-    chosen = [row for side in compared(rows).values() for row in side.values()]
+    """Rows whose networks have yet to be fine-tuned: all sides of one comparison, then the next."""
+    sides = compared(rows).values()
+    places = sorted({place for side in sides for place in side}, key=lambda p: (p[2] != HALF, p))
+    chosen = [side[place] for place in places for side in sides if place in side]
     return [row for row in chosen if row["finetuned"] is None]
 
 
