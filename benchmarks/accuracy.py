@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +85,13 @@ def main() -> None:
     options = parser.parse_args()
     rows = stored_rows("accuracy", options.results)
     if PRUNE in options.stages:
-        missing = [each for each in _trainings(options) if _missing(each, rows, options)]
-        for training in train_all(missing):
+        missing = {each: _missing(each, rows, options) for each in _trainings(options)}
+        missing = {training: chosen for training, chosen in missing.items() if chosen}
+        for training in train_all(list(missing)):
             print(f"trained {training.name} from seed {training.seed}", flush=True)
         ratios: dict[str, dict[Shapes, float]] = {name: {} for name in options.architectures}
-        for training in missing:
-            for row in _new_rows(training, rows, ratios[training.name], options):
+        for training, chosen in missing.items():
+            for row in _new_rows(training, chosen, ratios[training.name], options):
                 rows.append(row)
                 write_results("accuracy", figures_of(rows), rows, options.results)
     if FINETUNE in options.stages:
@@ -151,11 +152,10 @@ def _missing(
 
 
 def _new_rows(
-    training: Training, known: Sequence[Row], ratios: dict[Shapes, float],
+    training: Training, missing: Mapping[float, Sequence[str]], ratios: dict[Shapes, float],
     options: argparse.Namespace,
 ) -> Iterator[Row]:  # fmt: skip
-    """The rows of one network that are not known yet."""
-    missing = _missing(training, known, options)
+    """The rows of one network: the sides that are missing, by the ratio."""
     make_repeatable(TrainingSettings(seed=training.seed))
     network, data = training.network(), Data(training.seed)
     dense = share_correct(network, data.test)

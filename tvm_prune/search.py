@@ -192,8 +192,7 @@ class Search:
             return Planned((), (), dense_cost)
         ceilings = self._ceilings(bounds)
         self.models.room = self.memory.room(bounds["ram"]) if "ram" in bounds else None
-        slowest = dense_cost.median * margins.get("latency", 1.0)
-        latency = min(bounds.get("latency", slowest), slowest)
+        latency = budgets.limits(dense)["latency"] * margins.get("latency", 1.0)
         aims = [
             cost_text(latency, dense_cost.unit),
             *(f"{most.most:,.0f} {most.name}" for most in ceilings),

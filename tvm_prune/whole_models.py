@@ -159,7 +159,7 @@ class WholeModels:
         A measurement that is off is not believed for good: samples of several ones are pooled.
         """
         drift = self.dense_cost().median / dense_now.median
-        cost = _scaled(pruned, [drift] * len(pruned.samples))
+        cost = _without_drift(pruned, drift)
         if known := self._recorded(widths):
             cost = replace(cost, samples=(*known.samples, *cost.samples)[-_KEPT:])
         return self._record(widths, cost)
@@ -207,9 +207,14 @@ def pooled(first: Sequence[Measurement], again: Sequence[Measurement]) -> list[M
     """
     drift = first[0].median / again[0].median
     return [
-        replace(one, samples=one.samples + _scaled(other, [drift] * len(other.samples)).samples)
+        replace(one, samples=one.samples + _without_drift(other, drift).samples)
         for one, other in zip(first, again, strict=True)
     ]
+
+
+def _without_drift(measurement: Measurement, drift: float) -> Measurement:
+    """What would have been measured had everything taken `drift` times as long."""
+    return _scaled(measurement, [drift] * len(measurement.samples))
 
 
 def _scaled(measurement: Measurement, factors: Sequence[float]) -> Measurement:

@@ -45,17 +45,15 @@ def plan_and_confirm(
     Raises:
         BudgetError: if no plan was measured within the budget even once.
     """
-    known: dict[Widths, Attempt] = {}
     found = Planned((), (), dense)
     for share in AIMS:
         try:
-            known |= {attempt.solution.widths: attempt for attempt in attempted(share)}
+            tried = {each.solution.widths: each for each in (*found.attempts, *attempted(share))}
         except BudgetError:
             if not found.within:
                 raise
             break
-        found = Planned.of(confirmed(list(known.values()), budget, again), budget, dense)
-        known = {attempt.solution.widths: attempt for attempt in found.attempts}
+        found = Planned.of(confirmed(list(tried.values()), budget, again), budget, dense)
         if found.best and not _may_use_more(found, found.best, budget):
             break
     return found
