@@ -150,10 +150,6 @@ class Subject:
         lowest, highest = self.latency_model.interval(kernel.family, widths)[0].tolist()
         return lowest, highest
 
-    def overhead(self) -> float:
-        """What the product takes a call of the model to cost beyond its kernels."""
-        return self.search.overhead(self.latency_model)
-
 
 def open_subjects(
     paths: Mapping[str, Path],

@@ -12,8 +12,7 @@ from benchmarks.kernel_samples import Subject
 from benchmarks.predictors import Predictor, as_text
 from tvm_prune.channels import Limits
 from tvm_prune.errors import PruneError
-from tvm_prune.latency import Widths, friendly_widths_near
-from tvm_prune.whole_models import WholeModels
+from tvm_prune.latency import Surroundings, WholeModel, Widths, friendly_widths_near
 
 Total = Callable[[Widths], float]
 """Predicted cost of all kernel calls of a model at the given width of every group."""
@@ -45,11 +44,12 @@ def variant_rows(
 ) -> list[dict[str, Any]]:
     """Every variant with what was measured, measured again after all, and predicted.
 
-    All methods get the same help, which the product has as well: the dense model is measured,
-    kernels and whole, and what the whole one costs beyond its kernels is added to each prediction.
-    That is corrected by the ratio of measured to predicted cost of the dense and, in seconds, of
-    one narrow model, none of the variants. Ours also measures the kernels of the latter and those
-    that it may not predict, as the product does; ``unaided`` is what it says before.
+    All methods get the same help, which the product has as well: the dense model is measured whole
+    and, in seconds, three narrower ones, none of the variants. What they cost beyond their kernels,
+    by what a method says of those, is added to its predictions by the byte and the call, which are
+    then corrected by the ratio of measured to predicted cost. Ours also measures the kernels of
+    these models and those that it may not predict, as the product does; ``unaided`` is what it says
+    before.
     """
     models, compilation = subject.search.models, subject.search.compilation
     variants = draw_variants(subject.dense, compilation.limits, count, seed)
@@ -60,8 +60,7 @@ def variant_rows(
         "unaided": unaided.total,
         **{name: _total(subject, predictor) for name, predictor in baselines.items()},
     }
-    overhead = subject.overhead()
-    expected = {name: _corrected(models, total, overhead) for name, total in predictors.items()}
+    expected = {name: _corrected(subject, total) for name, total in predictors.items()}
     rows = []
     for number, widths in enumerate(variants, start=1):
         row = {
@@ -85,11 +84,22 @@ def variant_rows(
     return rows
 
 
-def _corrected(models: WholeModels, total: Total, overhead: float) -> Total:
+def _corrected(subject: Subject, total: Total) -> Total:
     """Cost of a model, from that of its kernels and what the reference models cost."""
+    models, kernels = subject.search.models, subject.latency_model
+    around = Surroundings.around(
+        [
+            WholeModel(
+                total(widths), kernels.moved(widths), kernels.calls, models.cost(widths).median
+            )
+            for widths in models.references
+        ],
+        kernels.unit,
+    )
 
     def predicted(widths: Widths) -> float:
-        return total(widths) + overhead
+        by_the_call = around.per_call * kernels.calls
+        return total(widths) + around.per_byte * kernels.moved(widths) + by_the_call
 
     correction = models.correction(predicted)
     return lambda widths: correction.expected(predicted(widths))

@@ -155,6 +155,11 @@ class Search:
             kernels *= 2
         return self.learning.run(effort or Effort(min(kernels, MOST_MEASUREMENTS)))
 
+    def fit_whole(self) -> LatencyModel:
+        """Costs of kernels in the model, from what was measured of them and of whole models."""
+        alone = self.fitter.fit()
+        return replace(alone, surroundings=self.models.surroundings(alone))
+
     @cached_property
     def counts(self) -> Mapping[str, Count]:
         """What can be counted of the model at any widths, by name of the budget."""
@@ -232,7 +237,7 @@ class Search:
             BudgetError: if there are none.
         """
         dense = self.models.dense_cost().median
-        problem = self._refine(self.models.references, self._ceilings(bounds))
+        problem = self._refine([], self._ceilings(bounds))
         most = self._to_predict(problem, min(bounds.get("latency", dense), dense))
         return solve(problem.with_removals(removals, most_removed), most).widths
 
@@ -254,7 +259,7 @@ class Search:
                 step.update(next(count), f"widths {list(widths)}")
                 return self.models.cost(widths)
 
-            scale = latency / self._to_predict(refine(self.models.references), latency)
+            scale = latency / self._to_predict(refine([]), latency)
             by_work = ByWork.at_multiples(self.counts["macs"], self.compilation.limits)
             return Replanner(refine, attempt, latency, scale, bound, by_work).run()[1]
 
@@ -274,24 +279,20 @@ class Search:
 
     def _refine(self, choices: list[Widths], ceilings: tuple[Ceiling, ...]) -> Problem:
         """The planning problem after the kernels at these widths were measured."""
-        if self._measure_kernels(choices):
+        if self._measure_kernels([*self.models.references, *choices]):
             self._problems.clear()
         counted = bool(ceilings)
         if counted not in self._problems:
-            model, dense = self.fitter.fit(), self.compilation.dense
+            model, dense = self.fit_whole(), self.compilation.dense
             self._problems[counted] = Problem(
                 model,
                 dense,
                 candidate_widths(model, dense, self.compilation.limits, spread=counted),
                 self.compilation.scores,
-                overhead=self.overhead(model),
+                overhead=model.overhead,
                 curves=self.compilation.shares,
             )
         return replace(self._problems[counted], ceilings=ceilings)
-
-    def overhead(self, model: LatencyModel) -> float:
-        """What a call of the model costs beyond its kernels, however wide they are."""
-        return model.overhead(self.compilation.dense, self.models.dense_cost().median)
 
 
 def _text(cost: Measurement) -> str:

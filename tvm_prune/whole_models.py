@@ -9,7 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tvm_prune.compilation import Compilation, example_inputs
-from tvm_prune.latency import Contest, Correction, Family, RecordKey, Widths, narrow_widths
+from tvm_prune.latency import (
+    Contest,
+    Correction,
+    Family,
+    LatencyModel,
+    RecordKey,
+    Surroundings,
+    WholeModel,
+    Widths,
+    contrasting_widths,
+)
 from tvm_prune.measure import FirmwareMeasurer
 from tvm_prune.measurement import Measurement
 from tvm_prune.model import Model
@@ -115,10 +125,29 @@ class WholeModels:
 
     @property
     def references(self) -> list[Widths]:
-        """Models that are measured before any plan: the dense one, in seconds a narrow one too."""
+        """Models that are measured before any plan: the dense one, in seconds narrow ones too."""
         if self.session.measurer.unit != SECONDS:
             return [self.compilation.dense]
-        return [self.compilation.dense, narrow_widths(self.compilation.limits)]
+        return contrasting_widths(self.compilation.dense, self.compilation.limits)
+
+    def surroundings(self, kernels: LatencyModel) -> Surroundings:
+        """What models add to their kernels, learned from those that are measured before any plan.
+
+        Args:
+            kernels: costs of kernels by themselves.
+        """
+        return Surroundings.around(
+            [
+                WholeModel(
+                    kernels.total(widths),
+                    kernels.moved(widths),
+                    kernels.calls,
+                    self.cost(widths).median,
+                )
+                for widths in self.references
+            ],
+            kernels.unit,
+        )
 
     def correction(self, predicted: Callable[[Widths], float]) -> Correction:
         """What to expect of models for which costs are predicted.

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tvm_prune.latency import Correction, narrow_widths
+from tvm_prune.latency import Correction
+from tvm_prune.latency.correction import narrow_widths
 
 costs = st.floats(1e-6, 1e3)
 models = st.lists(st.tuples(costs, costs), min_size=1, max_size=4)

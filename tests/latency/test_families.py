@@ -13,6 +13,7 @@ from tvm.target import Target
 
 from tvm_prune.errors import TuningError
 from tvm_prune.latency import Widths, find_families
+from tvm_prune.latency.features import multiplied
 from tvm_prune.tuning import KernelCall, ScheduleSource, Workload, knobs, tile_slots
 
 Find = Callable[[str], Kernels]
@@ -195,3 +196,17 @@ def test_a_number_of_kernels_that_changes_with_the_widths_is_refused(
 
     with pytest.raises(TuningError, match="group 1 changes the number of kernels from 2 to 1"):
         find_families(lowering, (8, 8), untuned, target)
+
+
+def test_the_parts_of_a_concatenation_are_multiplied_with_the_outputs_alone(
+    kernels: Find,
+) -> None:
+    found = kernels("concatenation")
+    dense = found.compilation.dense
+    left, right, joined = dense.index(12), dense.index(20), dense.index(16)
+    pairs = {
+        frozenset((family.groups[one], family.groups[other]))
+        for family in found.families
+        for one, other in multiplied(family)
+    }
+    assert pairs == {frozenset((left, joined)), frozenset((right, joined))}

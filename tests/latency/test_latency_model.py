@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 
 import numpy as np
@@ -13,7 +14,14 @@ from numpy.typing import NDArray
 from small_models import Kernels, fit
 
 from tvm_prune.errors import MeasureError
-from tvm_prune.latency import LatencyFitter, LatencyModel, Sample, Widths, sample_widths
+from tvm_prune.latency import (
+    LatencyFitter,
+    LatencyModel,
+    Sample,
+    Surroundings,
+    Widths,
+    sample_widths,
+)
 from tvm_prune.latency.features import feature_names, features, work
 
 Find = Callable[[str], Kernels]
@@ -131,26 +139,24 @@ def test_the_total_is_the_sum_of_all_calls(found: Kernels, model: LatencyModel) 
     )
 
 
-def test_overhead_in_seconds_is_no_more_than_calling_the_kernels_takes(
+def test_a_model_adds_to_its_kernels_by_the_byte_and_by_the_call(
     found: Kernels, model: LatencyModel
 ) -> None:
-    """The rest of what a whole model costs beyond its kernels grows with them."""
     dense = found.compilation.dense
-    kernels = model.total(dense)
-    calls = sum(len(family.calls) for family in found.families)
-    assert model.overhead(dense, kernels + 1e-9) == pytest.approx(1e-9, rel=1e-3)
-    assert model.overhead(dense, 1000 * kernels) <= 2e-6 * calls
-    assert model.overhead(dense, kernels / 2) == 0.0
+    around = replace(model, surroundings=Surroundings(per_byte=1e-11, per_call=1e-6))
+    assert around.total(dense) - model.total(dense) == pytest.approx(1e-11 * model.moved(dense))
+    assert around.overhead == pytest.approx(1e-6 * model.calls)
+    assert model.overhead == 0.0
+    arguments = [call.workload.arguments for call in found.compilation.kernel_calls(dense)]
+    elements = sum(math.prod(shape) for call in arguments for _, shape in call)
+    assert model.moved(dense) == 4 * elements
 
 
-def test_overhead_in_counts_is_all_beyond_the_kernels_but_a_disturbance(
-    found: Kernels, samples: list[Sample]
-) -> None:
-    dense = found.compilation.dense
-    counted = fit(found.families, samples, "instructions")
-    kernels = counted.total(dense)
-    assert counted.overhead(dense, 1.05 * kernels) == pytest.approx(0.05 * kernels)
-    assert counted.overhead(dense, 3 * kernels) == pytest.approx(0.1 * kernels)
+def test_a_kernel_that_is_not_there_adds_nothing(model: LatencyModel) -> None:
+    around = replace(model, surroundings=Surroundings(per_byte=1e-11))
+    index = next(i for i, family in enumerate(model.families) if family.groups)
+    gone = np.zeros((1, len(model.families[index].groups)), dtype=np.int64)
+    assert around.in_model(index, gone).tolist() == [0.0]
 
 
 def test_the_same_samples_and_seed_give_the_same_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from typing import Any, cast
 
 import numpy as np
@@ -39,6 +39,14 @@ class TableModel:
     def hopeful(self) -> TableModel:
         return TableModel(self.hoped or self.families, self.unit)
 
+    def in_model(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self.predict(family, widths)
+
+    def multiplied(self, family: int) -> list[tuple[int, int]]:
+        """All of a kernel's groups change its cost together, those of every other kernel do not."""
+        size = len(self.families[family].groups)
+        return list(combinations(range(size), 2)) if family % 2 else []
+
     def predict(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
         table = self.families[family].table
         return np.array([table[tuple(row)] for row in widths.astype(int)])
@@ -69,20 +77,25 @@ def problem_of(
 
 
 def modelled_cost(problem: Problem, widths: Widths) -> float:
-    """What the planner counts: kernels of three or more groups by what each group changes."""
+    """What the planner counts: kernels of three or more groups by what one or two change."""
     total = problem.overhead
     model: Any = problem.model
-    for family in model.families:
+    for index, family in enumerate(model.families):
         own = tuple(widths[group] for group in family.groups)
         dense = tuple(problem.dense[group] for group in family.groups)
+
+        def at(
+            *positions: int, own: Widths = own, dense: Widths = dense, family: Any = family
+        ) -> float:
+            chosen = (own[i] if i in positions else dense[i] for i in range(len(own)))
+            return float(family.table[tuple(chosen)])
+
         if len(own) < 3:
-            cost = family.table[own]
+            cost = at(*range(len(own)))
         else:
-            cost = family.table[dense] + sum(
-                family.table[(*dense[:i], width, *dense[i + 1 :])] - family.table[dense]
-                for i, width in enumerate(own)
-            )
-        total += float(cost) * len(family.calls)
+            cost = at() + sum(at(i) - at() for i in range(len(own)))
+            cost += sum(at(i, j) - at(i) - at(j) + at() for i, j in model.multiplied(index))
+        total += cost * len(family.calls)
     return total
 
 

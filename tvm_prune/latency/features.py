@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,8 @@ SLOTS = 8
 ARGUMENTS = 5
 KNOBS = 4
 LANES = 16
+_INTERACTION = 1e-3
+"""Share of a kernel's work that two groups must change together, to be taken as multiplied."""
 
 FeatureMatrix = NDArray[np.float32]
 """One row a kernel, one column a feature; NaN where a kernel has no such thing."""
@@ -66,6 +70,31 @@ def work(family: Family, widths: NDArray[np.float64]) -> NDArray[np.float64]:
         return touched
     multiplied: NDArray[np.float64] = slots.astype(np.float64).prod(axis=1)
     return np.maximum(multiplied, touched)
+
+
+def multiplied(family: Family) -> list[tuple[int, int]]:
+    """Pairs of a kernel's groups, by position, whose widths' product its work goes by.
+
+    Where it does not, halving two of them at once changes no more than halving each by itself.
+    """
+    dense = family.arguments.dense
+    pairs = list(combinations(range(len(dense)), 2))
+    halves = np.where(np.eye(len(dense), dtype=bool), dense // 2, dense)
+    both = [np.minimum(halves[left], halves[right]) for left, right in pairs]
+    amounts = work(family, np.stack([dense, *halves, *both])) / work(family, dense[None, :])
+    alone, together = amounts[1 : 1 + len(dense)], amounts[1 + len(dense) :]
+    return [
+        (left, right)
+        for (left, right), share in zip(pairs, together, strict=True)
+        if abs(1.0 - alone[left] - alone[right] + share) > _INTERACTION
+    ]
+
+
+def moved(family: Family, widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bytes of all arguments of a kernel: (n, groups) -> (n,)."""
+    sizes = [np.dtype(dtype).itemsize for dtype, _ in family.workload.arguments]
+    bytes_moved: NDArray[np.float64] = _elements(family, widths) @ np.array(sizes, dtype=np.float64)
+    return bytes_moved
 
 
 def features(family: Family, widths: NDArray[np.float64], dense_cost: float) -> FeatureMatrix:

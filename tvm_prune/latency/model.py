@@ -11,20 +11,14 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from tvm_prune.latency.families import Family
-from tvm_prune.latency.features import features, work
+from tvm_prune.latency.features import features, moved, multiplied, work
 from tvm_prune.latency.intervals import Intervals
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
-from tvm_prune.units import SECONDS
+from tvm_prune.latency.surroundings import NOTHING_AROUND, Surroundings
 
 WIDEST = 0.25
 """Half-width of an interval, in logarithms of cost, above which a kernel has to be measured: ten
 kernels that are just less uncertain add up to a sum within 8 %, nine times out of ten."""
-
-_MOST_OVERHEAD = 0.1
-"""Share of the kernels' cost."""
-
-_CALL_SECONDS = 2e-6
-"""What it takes TVM's virtual machine to call a kernel, at most."""
 
 _HOPE = 0.5
 """Share of its interval's half-width by which a kernel is hoped to be cheaper than predicted."""
@@ -75,6 +69,7 @@ class LatencyModel:
         error: accuracy at widths held out from the fit.
         intervals: how far costs may be from predictions.
         hope: share of an interval's half-width by which unmeasured kernels are predicted cheaper.
+        surroundings: what the model adds to its kernels; nothing where it was not learned.
     """
 
     families: Sequence[Family]
@@ -85,6 +80,7 @@ class LatencyModel:
     error: ModelError
     intervals: Intervals
     hope: float = 0.0
+    surroundings: Surroundings = NOTHING_AROUND
 
     def hopeful(self) -> LatencyModel:
         """The same model, which takes kernels that were not measured to be as cheap as may be.
@@ -131,31 +127,46 @@ class LatencyModel:
                 half[row] = 0.0
         return half
 
+    def in_model(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Cost of one call of a family where it is called in the model: (n, groups) -> (n,)."""
+        cost = self.predict(family, widths)
+        if self.surroundings.per_byte:
+            there = (widths > 0).all(axis=1)
+            cost += (
+                there
+                * moved(self.families[family], widths.astype(np.float64))
+                * self.surroundings.per_byte
+            )
+        return cost
+
     def total(self, widths: Sequence[int]) -> float:
         """Cost of all kernel calls of the model at the given width of every group."""
-        result = 0.0
-        for index, family in enumerate(self.families):
-            own = np.array([[widths[group] for group in family.groups]], dtype=np.int64)
-            result += float(self.predict(index, own)[0]) * len(family.calls)
-        return result
+        return sum(
+            float(self.in_model(kernel.family, kernel.row.astype(np.int64))[0])
+            * len(self.families[kernel.family].calls)
+            for kernel in kernels_at(self.families, widths)
+        )
 
-    def overhead(self, dense: Sequence[int], measured: float) -> float:
-        """What a call of the model costs beyond its kernels, however wide they are.
+    def multiplied(self, family: int) -> list[tuple[int, int]]:
+        """Pairs of a family's groups, by position, whose widths' product its work goes by."""
+        return multiplied(self.families[family])
 
-        In seconds, that is at most what calling the kernels takes. The rest of the difference grows
-        with them: caches are cold in a model, and warm where a kernel is measured by itself. The
-        ratio of measured to predicted cost accounts for that, and for a disturbed measurement.
+    def moved(self, widths: Sequence[int]) -> float:
+        """Bytes of the arguments of all kernel calls of the model."""
+        return sum(
+            float(moved(family, kernel.row)[0]) * len(family.calls)
+            for family, kernel in zip(self.families, kernels_at(self.families, widths), strict=True)
+        )
 
-        Args:
-            dense: dense width of every group.
-            measured: cost of the dense model.
-        """
-        kernels = self.total(dense)
-        most = _MOST_OVERHEAD * kernels
-        if self.unit == SECONDS:
-            calls = sum(len(family.calls) for family in self.families)
-            most = min(most, _CALL_SECONDS * calls)
-        return min(max(0.0, measured - kernels), most)
+    @property
+    def overhead(self) -> float:
+        """What a call of the model costs beyond its kernels, however wide they are."""
+        return self.surroundings.per_call * self.calls
+
+    @property
+    def calls(self) -> int:
+        """Number of kernel calls of the model."""
+        return sum(len(family.calls) for family in self.families)
 
     def unsure(self, widths: Sequence[int]) -> list[Kernel]:
         """Kernels of the model at some widths that have to be measured, not predicted."""

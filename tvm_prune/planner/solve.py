@@ -1,9 +1,7 @@
 """The planner: most importance kept within all budgets, solved exactly.
 
-The mixed-integer program of :mod:`tvm_prune.planner.program` goes to HiGHS. A kernel that depends
-on one or two groups is a table of predicted costs; one that depends on more (the consumer of a long
-concatenation) is counted as its dense cost plus what each group alone changes. Parameters and
-multiply-accumulates are products of extents, and exact however many groups they depend on.
+The mixed-integer program of :mod:`tvm_prune.planner.program` goes to HiGHS. Its costs and counts
+are those of :mod:`tvm_prune.planner.expressions`.
 
 What is maximised is the harmonic mean over the groups of the share of importance that is kept.
 Removed importance is noise to what is kept, and the noise-to-signal ratios, removed over kept, of
@@ -19,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_prune.errors import BudgetError
-from tvm_prune.latency import Family, LatencyModel, Widths
-from tvm_prune.planner.counts import Ceiling, Count, Product
+from tvm_prune.latency import LatencyModel, Widths
+from tvm_prune.planner.counts import Ceiling
+from tvm_prune.planner.expressions import counted, kernel_costs
 from tvm_prune.planner.program import Expression, Program
 from tvm_prune.planner.removals import Removal, restrain
 
@@ -210,7 +209,7 @@ class _Bound:
 
 def _bounds(program: Program, problem: Problem, budget: float) -> list[_Bound]:
     bounds = [
-        _Bound(_counted(program, problem, ceiling.count), ceiling.most)
+        _Bound(counted(program, problem.candidates, ceiling.count), ceiling.most)
         for ceiling in problem.ceilings
     ]
     if np.isfinite(budget):
@@ -230,68 +229,5 @@ def _noise(program: Program, problem: Problem) -> Expression:
 def _cost(program: Program, problem: Problem) -> Expression:
     """Predicted cost of the whole model."""
     total = Expression(problem.overhead)
-    for index, family in enumerate(problem.model.families):
-        total.add(_kernel(program, problem, index, family), len(family.calls))
+    total.add(kernel_costs(program, problem.candidates, problem.model, problem.dense))
     return total
-
-
-def _kernel(program: Program, problem: Problem, index: int, family: Family) -> Expression:
-    """Predicted cost of one call of a kernel."""
-    predict = problem.model.predict
-    grid = [list(problem.candidates[group]) for group in family.groups]
-    if len(grid) == 2:
-        pairs = np.array([(a, b) for a in grid[0] for b in grid[1]], dtype=np.int64)
-        table = predict(index, pairs).reshape(len(grid[0]), len(grid[1]))
-        return program.pair((family.groups[0], family.groups[1]), table)
-    dense = np.array([[problem.dense[group] for group in family.groups]], dtype=np.int64)
-    base = float(predict(index, dense)[0])
-    total = Expression(base)
-    for position, group in enumerate(family.groups):
-        widths = np.tile(dense, (len(grid[position]), 1))
-        widths[:, position] = grid[position]
-        total.add(program.single(group, (predict(index, widths) - base).tolist()))
-    return total
-
-
-def _counted(program: Program, problem: Problem, count: Count) -> Expression:
-    """A count of the whole model."""
-    total = Expression()
-    for product in count.products:
-        total.add(_product(program, problem.candidates, product))
-    return total
-
-
-def _product(program: Program, candidates: Sequence[Sequence[int]], product: Product) -> Expression:
-    groups = product.groups
-    if not groups:
-        return Expression(float(product.at({})))
-    if len(groups) == 1:
-        [group] = groups
-        return program.single(group, [float(product.at({group: w})) for w in candidates[group]])
-    if len(groups) == 2:
-        left, right = groups
-        table = [
-            [float(product.at({left: a, right: b})) for b in candidates[right]]
-            for a in candidates[left]
-        ]
-        return program.pair((left, right), np.array(table))
-    total, most = Expression(1.0), 1.0
-    for axis in sorted(product.extents, key=lambda axis: -len(axis.slopes)):
-        grown = Expression()
-        grown.add(total, float(axis.base))
-        for group, slope in axis.slopes:
-            grown.add(_scaled(program, total, group, most, candidates[group]), float(slope))
-        total = grown
-        most *= axis.at({group: max(candidates[group]) for group, _ in axis.slopes})
-    whole = Expression()
-    whole.add(total, float(product.coefficient))
-    return whole
-
-
-def _scaled(
-    program: Program, factor: Expression, group: int, most: float, widths: Sequence[int]
-) -> Expression:
-    """An expression times the width of a group."""
-    if factor.terms:
-        return program.times(factor, group, most)
-    return program.single(group, [factor.constant * width for width in widths])
