@@ -48,6 +48,17 @@ class ImpossibleSource(ScheduleSource):
         raise TuningError("there is none")
 
 
+@dataclass(frozen=True)
+class CountingSource(ScheduleSource):
+    """Remembers what schedules it was asked for."""
+
+    asked: list[Workload] = field(default_factory=list)
+
+    def finalists(self, workload: Workload, target: Target, most: int) -> list[Any]:
+        self.asked.append(workload)
+        return super().finalists(workload, target, most)
+
+
 @pytest.fixture
 def records(tmp_path: Path) -> Iterator[Records]:
     with open_records(tmp_path / "m.sqlite") as records:
@@ -94,6 +105,15 @@ def test_no_schedule_is_measured_twice(odd, records, target) -> None:
     again = contest(records, target)
     assert programs(again.fastest([odd])) == programs(chosen[:1])
     assert again.measurer.built == []
+
+
+def test_the_schedules_of_a_kernel_are_looked_for_once(odd, records, target) -> None:
+    source, workload = odd
+    asked = CountingSource("own", source.trace)
+    both = contest(records, target, 3.0, 1.0)
+    first, again = both.fastest([(asked, workload)]), both.fastest([(asked, workload)])
+    assert programs(first) == programs(again)
+    assert len(asked.asked) == 1
 
 
 def test_where_there_is_one_schedule_nothing_is_measured(odd, records, target) -> None:

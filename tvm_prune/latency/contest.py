@@ -11,7 +11,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tvm_prune.errors import TransferError, TuningError
@@ -45,6 +45,7 @@ class Contest:
         target: what kernels are scheduled for.
         run: runs them; the measurer itself by default.
         measured: schedules measured by this contest, failures included.
+        won: the fastest schedule of every kernel that was asked for and is decided.
     """
 
     measurer: Measurer
@@ -53,6 +54,7 @@ class Contest:
     target: Any
     run: Run | None = None
     measured: int = 0
+    won: dict[RecordKey, Any] = field(default_factory=dict)
 
     def key(self, source: ScheduleSource, workload: Workload) -> RecordKey:
         """What the cost of a kernel's fastest schedule is recorded under."""
@@ -68,9 +70,14 @@ class Contest:
             TuningError: if a kernel has no valid schedule at all.
             MeasureError: if the board is lost.
         """
-        finals = [self._finals(*entry) for entry in entries]
-        self._measure(final for final in finals if len(final) > 1)
-        return [final[min(final, key=self._cost)] for final in finals]
+        keys = [self.key(*entry) for entry in entries]
+        unknown = dict(zip(keys, entries, strict=True)).items()
+        finals = {key: self._finals(*entry) for key, entry in unknown if key not in self.won}
+        self._measure(final for final in finals.values() if len(final) > 1)
+        won = {key: final[min(final, key=self._cost)] for key, final in finals.items()}
+        chosen = [won[key] if key in won else self.won[key] for key in keys]
+        self.won |= {key: won[key] for key, final in finals.items() if self._is_decided(final)}
+        return chosen
 
     def costs(self, entries: Sequence[Entry]) -> list[Outcome]:
         """What every kernel's fastest schedule costs, or why none of them could be measured.
@@ -131,6 +138,10 @@ class Contest:
         outcome = self.records.get(min(final, key=self._cost))
         assert outcome is not None
         return outcome
+
+    def _is_decided(self, final: _Finals) -> bool:
+        """Whether another measurement would change nothing."""
+        return len(final) == 1 or all(map(self.records.is_settled, final))
 
     def _cost(self, key: RecordKey) -> float:
         outcome = self.records.get(key)
