@@ -12,7 +12,7 @@ from benchmarks.kernel_samples import Subject
 from benchmarks.predictors import Predictor, as_text
 from tvm_prune.channels import Limits
 from tvm_prune.errors import PruneError
-from tvm_prune.latency import Surroundings, WholeModel, Widths, friendly_widths_near
+from tvm_prune.latency import Widths, friendly_widths_near
 
 Total = Callable[[Widths], float]
 """Predicted cost of all kernel calls of a model at the given width of every group."""
@@ -87,15 +87,7 @@ def variant_rows(
 def _corrected(subject: Subject, total: Total) -> Total:
     """Cost of a model, from that of its kernels and what the reference models cost."""
     models, kernels = subject.search.models, subject.latency_model
-    around = Surroundings.around(
-        [
-            WholeModel(
-                total(widths), kernels.moved(widths), kernels.calls, models.cost(widths).median
-            )
-            for widths in models.references
-        ],
-        kernels.unit,
-    )
+    around = models.surroundings(kernels, total)
 
     def predicted(widths: Widths) -> float:
         by_the_call = around.per_call * kernels.calls

@@ -155,11 +155,6 @@ class Search:
             kernels *= 2
         return self.learning.run(effort or Effort(min(kernels, MOST_MEASUREMENTS)))
 
-    def fit_whole(self) -> LatencyModel:
-        """Costs of kernels in the model, from what was measured of them and of whole models."""
-        alone = self.fitter.fit()
-        return replace(alone, surroundings=self.models.surroundings(alone))
-
     @cached_property
     def counts(self) -> Mapping[str, Count]:
         """What can be counted of the model at any widths, by name of the budget."""
@@ -279,11 +274,11 @@ class Search:
 
     def _refine(self, choices: list[Widths], ceilings: tuple[Ceiling, ...]) -> Problem:
         """The planning problem after the kernels at these widths were measured."""
-        if self._measure_kernels([*self.models.references, *choices]):
+        if self._measure_kernels(choices):
             self._problems.clear()
         counted = bool(ceilings)
         if counted not in self._problems:
-            model, dense = self.fit_whole(), self.compilation.dense
+            model, dense = self._fit_in_models(), self.compilation.dense
             self._problems[counted] = Problem(
                 model,
                 dense,
@@ -293,6 +288,12 @@ class Search:
                 curves=self.compilation.shares,
             )
         return replace(self._problems[counted], ceilings=ceilings)
+
+    def _fit_in_models(self) -> LatencyModel:
+        """Costs of kernels, and what models add to them, from all that was measured so far."""
+        self._measure_kernels(self.models.references)
+        alone = self.fitter.fit()
+        return replace(alone, surroundings=self.models.surroundings(alone, alone.total))
 
 
 def _text(cost: Measurement) -> str:

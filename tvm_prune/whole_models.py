@@ -130,19 +130,17 @@ class WholeModels:
             return [self.compilation.dense]
         return contrasting_widths(self.compilation.dense, self.compilation.limits)
 
-    def surroundings(self, kernels: LatencyModel) -> Surroundings:
+    def surroundings(self, kernels: LatencyModel, total: Callable[[Widths], float]) -> Surroundings:
         """What models add to their kernels, learned from those that are measured before any plan.
 
         Args:
-            kernels: costs of kernels by themselves.
+            kernels: the kernels of the model.
+            total: what all of them cost by themselves at some widths.
         """
         return Surroundings.around(
             [
                 WholeModel(
-                    kernels.total(widths),
-                    kernels.moved(widths),
-                    kernels.calls,
-                    self.cost(widths).median,
+                    total(widths), kernels.moved(widths), kernels.calls, self.cost(widths).median
                 )
                 for widths in self.references
             ],

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_prune.latency import Correction
-from tvm_prune.latency.correction import narrow_widths
 
 costs = st.floats(1e-6, 1e3)
 models = st.lists(st.tuples(costs, costs), min_size=1, max_size=4)
@@ -45,10 +44,3 @@ def test_beyond_the_models_that_were_measured_their_ratio_stays() -> None:
 @pytest.mark.parametrize("other", [(4.0, 19.0), (9.5, 12.0), (10.0, 20.0)])
 def test_a_model_that_is_not_clearly_cheaper_than_the_dense_one_tells_nothing(other) -> None:
     assert Correction.through([(10.0, 20.0), other]) == Correction.through([(10.0, 20.0)])
-
-
-def test_a_narrow_model_has_widths_that_schedules_like_within_the_limits() -> None:
-    limits = ((7, 64), (3, 32), (96, 96), (48, 64), (1, 5))
-    widths = narrow_widths(limits)
-    assert all(low <= width <= high for width, (low, high) in zip(widths, limits, strict=True))
-    assert widths == (24, 12, 96, 48, 2)

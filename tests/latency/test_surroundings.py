@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tvm_prune.latency import Surroundings, WholeModel, contrasting_widths
+from tvm_prune.latency.surroundings import narrow_widths
 from tvm_prune.units import SECONDS
 
 SHAPES = ((400e-6, 2e6, 12), (90e-6, 6e5, 12), (200e-6, 1.6e6, 12), (300e-6, 9e5, 12))
@@ -19,13 +20,10 @@ per_calls = st.floats(0.0, 2e-6)
 limits = st.lists(st.tuples(st.integers(1, 8), st.integers(8, 64)), min_size=1, max_size=9)
 
 
-def models_in(around: Surroundings, unit_cost: float = 1.0) -> Sequence[WholeModel]:
+def models_in(around: Surroundings) -> Sequence[WholeModel]:
     return [
         WholeModel(
-            kernels * unit_cost,
-            moved,
-            calls,
-            unit_cost * kernels + around.per_byte * moved + around.per_call * calls,
+            kernels, moved, calls, kernels + around.per_byte * moved + around.per_call * calls
         )
         for kernels, moved, calls in SHAPES
     ]
@@ -75,3 +73,10 @@ def test_either_half_of_the_groups_is_narrow_in_one_of_them() -> None:
     assert contrasting_widths(dense, limits) == [
         (64, 64, 32, 32), (24, 24, 12, 12), (24, 24, 32, 32), (64, 64, 12, 12),
     ]  # fmt: skip
+
+
+def test_a_narrow_model_has_widths_that_schedules_like_within_the_limits() -> None:
+    limits = ((7, 64), (3, 32), (96, 96), (48, 64), (1, 5))
+    widths = narrow_widths(limits)
+    assert all(low <= width <= high for width, (low, high) in zip(widths, limits, strict=True))
+    assert widths == (24, 12, 96, 48, 2)

@@ -83,20 +83,22 @@ def modelled_cost(problem: Problem, widths: Widths) -> float:
     for index, family in enumerate(model.families):
         own = tuple(widths[group] for group in family.groups)
         dense = tuple(problem.dense[group] for group in family.groups)
-
-        def at(
-            *positions: int, own: Widths = own, dense: Widths = dense, family: Any = family
-        ) -> float:
-            chosen = (own[i] if i in positions else dense[i] for i in range(len(own)))
-            return float(family.table[tuple(chosen)])
-
         if len(own) < 3:
-            cost = at(*range(len(own)))
+            cost = family.table[own]
         else:
-            cost = at() + sum(at(i) - at() for i in range(len(own)))
-            cost += sum(at(i, j) - at(i) - at(j) + at() for i, j in model.multiplied(index))
-        total += cost * len(family.calls)
+            base = family.table[dense]
+            alone = [_changed(family, dense, own, i) - base for i in range(len(own))]
+            cost = base + sum(alone)
+            for i, j in model.multiplied(index):
+                cost += _changed(family, dense, own, i, j) - base - alone[i] - alone[j]
+        total += float(cost) * len(family.calls)
     return total
+
+
+def _changed(family: TableFamily, dense: Widths, own: Widths, *positions: int) -> float:
+    """Cost of a kernel where some of its groups have their own width, the others the dense one."""
+    chosen = tuple(own[i] if i in positions else width for i, width in enumerate(dense))
+    return float(family.table[chosen])
 
 
 def choices(problem: Problem) -> list[Widths]:

@@ -7,12 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tvm_prune.channels import Limits
-from tvm_prune.latency.sampling import friendly_widths_near
-from tvm_prune.latency.templates import Widths
-
-_NARROW = 0.4
-"""Share of every group that the narrow reference model keeps."""
 _CLEARLY = 0.9
 """Cost of a model, over another's, from which on the ratio between them is not all noise."""
 
@@ -57,12 +51,3 @@ class Correction:
 def _moved(cost: float, before: Sequence[float], after: Sequence[float]) -> float:
     ratios = np.log(after) - np.log(before)
     return float(cost * np.exp(np.interp(np.log(cost), np.log(before), ratios)))
-
-
-def narrow_widths(limits: Limits) -> Widths:
-    """Widths of a narrow model to measure whole, beside the dense one.
-
-    Args:
-        limits: lowest and highest width of every group.
-    """
-    return friendly_widths_near(limits, [_NARROW * highest for _, highest in limits])

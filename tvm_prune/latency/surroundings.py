@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from tvm_prune.channels import Limits
-from tvm_prune.latency.correction import narrow_widths
+from tvm_prune.latency.sampling import friendly_widths_near
 from tvm_prune.latency.templates import Widths
 from tvm_prune.units import SECONDS
 
@@ -24,6 +24,8 @@ _SECONDS_PER_BYTE = 1e-9
 """What it takes to move a byte that is in no cache, at most."""
 _SECONDS_PER_CALL = 2e-6
 """What it takes TVM's virtual machine to call a kernel, at most."""
+_NARROW = 0.4
+"""Share of every group that a narrow model keeps."""
 _SHARE_PER_CALL = 0.1
 """The same where costs are counted, as a share of all kernels': what is more is a disturbance."""
 
@@ -94,3 +96,12 @@ def contrasting_widths(dense: Widths, limits: Limits) -> list[Widths]:
     narrow, half = narrow_widths(limits), len(dense) // 2
     halves = (*narrow[:half], *dense[half:]), (*dense[:half], *narrow[half:])
     return list(dict.fromkeys([dense, narrow, *halves]))
+
+
+def narrow_widths(limits: Limits) -> Widths:
+    """Widths of a narrow model to measure whole, beside the dense one.
+
+    Args:
+        limits: lowest and highest width of every group.
+    """
+    return friendly_widths_near(limits, [_NARROW * highest for _, highest in limits])
