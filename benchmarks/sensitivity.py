@@ -187,12 +187,15 @@ def _no_kernels() -> LatencyModel:
 def figures_of(rows: Sequence[Row]) -> dict[str, float]:
     """The summary: scatter by power, means over networks; leads of the roots over the losses."""
     figures = {}
-    for power in POWERS:
-        spreads = [scatter(own, power) for own in _by_network(rows, "together").values()]
+    networks = _by_network(rows, "together").values()
+    for power in POWERS if networks else ():
+        spreads = [scatter(own, power) for own in networks]
         name = f"scatter_percent_power_{power:g}".replace(".", "_")
         figures[name] = 100 * statistics.mean(spreads)
     for share in SHARES:
         leads = _leads([row for row in rows if row.get("share") == share])
+        if not leads:
+            continue
         name = f"accuracy_lead_points_{share:g}".replace(".", "_")
         figures[name] = statistics.mean(leads)
         if len(leads) > 1:
