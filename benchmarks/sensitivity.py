@@ -7,7 +7,7 @@ The networks are those of the accuracy benchmark, recovered with its calibration
 *Together.* Networks are pruned to random widths. What they lose as a whole, on the test images, is
 compared with the p-norms of what the sensitivity curves say that their groups lose: the standard
 deviation of its logarithm about that of the norm, whatever the scale. p is 1 where losses add up,
-and 0.5 where their roots do, as the planner has it.
+as the planner has it, and 0.5 where their roots do.
 
 *At equal work.* The exact solver chooses widths for a share of the multiply-accumulates, once where
 the sum of the losses is least, once where that of their roots is: accuracy on all test images.
@@ -99,7 +99,7 @@ class Subject:
     @cached_property
     def losses(self) -> list[NDArray[np.float64]]:
         """What each group loses at every width, the others dense."""
-        return [(1.0 / np.asarray(shares) - 1.0) ** 2 for shares in self.scoring.shares]
+        return [1.0 / np.asarray(shares) - 1.0 for shares in self.scoring.shares]
 
     @cached_property
     def outputs(self) -> Any:

@@ -178,21 +178,6 @@ def test_the_objective_decides_whether_sensitivity_is_measured(model: Model) -> 
             assert (share > 0).all()
 
 
-def test_the_planner_adds_up_the_roots_of_what_groups_lose(model: Model) -> None:
-    channels, x = find_channels(model.module), images(32)
-    scoring = score(model, channels, x, Settings())
-    context = Context(channels, model.parameters, 0, model, x)
-    curves = sensitivity_curves(context, scoring.scores, scoring.limits)
-    narrow = [group.width // 2 for group in channels.groups]
-    noise = sum(1 / share[width] - 1 for share, width in zip(scoring.shares, narrow, strict=True))
-    losses = [
-        curve.loss[width] for curve, width in zip(curves, narrow, strict=True) if curve is not None
-    ]
-    assert len(losses) == len(narrow)
-    assert noise == pytest.approx(sum(np.sqrt(losses)))
-    assert noise > np.sqrt(sum(losses))
-
-
 def test_a_schedule_goes_all_the_way_and_fastest_at_first_where_it_is_polynomial() -> None:
     for name in ("polynomial", "linear"):
         way = [schedule(name, step / 5) for step in range(6)]

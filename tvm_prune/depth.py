@@ -18,7 +18,7 @@ from tvm_prune.progress import Progress, Silent
 from tvm_prune.recover import imitate
 from tvm_prune.result import PruneResult
 from tvm_prune.search import Search
-from tvm_prune.sensitivity import disturbance, output_loss
+from tvm_prune.sensitivity import output_loss
 from tvm_prune.settings import Settings
 from tvm_prune.transform import Block, drop_block, find_blocks
 from tvm_prune.verification import reference_outputs
@@ -129,8 +129,7 @@ def _dispensable(
     with search.progress.step("judging which blocks are missed", len(found)) as step:
         for done, (groups, block) in enumerate(found.items(), start=1):
             less = _without(model, (block.name,), few, search.settings.seed)
-            loss = output_loss(wanted, reference_outputs(less, few))
-            removals.append(Removal(groups, float(disturbance(loss))))
+            removals.append(Removal(groups, output_loss(wanted, reference_outputs(less, few))))
             step.update(done, block.name)
     # Flash and RAM are known of models that can be built, which the planner's are only afterwards.
     bounds = {name: amount for name, amount in amounts.items() if name in PREDICTED}

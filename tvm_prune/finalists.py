@@ -31,8 +31,8 @@ JUDGED = 512
 def with_the_best_first(search: Search, planned: Planned, calibration: Arrays) -> Planned:
     """The plans with the one first whose output is nearest to the dense model's.
 
-    How near is told by two estimates, multiplied as their scales differ: the disturbance that the
-    planner expects, of all groups one by one, and the loss of the whole plan on samples of its own.
+    How near is told by two estimates, multiplied as their scales differ: the loss that the planner
+    expects, of all groups one by one, and that of the whole plan on samples of its own.
     Where the objective is not the network's output, or there is one plan only, nothing changes.
 
     Args:
@@ -50,15 +50,15 @@ def with_the_best_first(search: Search, planned: Planned, calibration: Arrays) -
         for done, attempt in enumerate(compared, start=1):
             _, model = recovered(search, attempt.solution.widths, fitted)
             loss = output_loss(wanted, reference_outputs(model, judged))
-            losses.append(_expected_disturbance(attempt) * loss)
+            losses.append(_expected_loss(attempt) * loss)
             step.update(done, f"widths {list(attempt.solution.widths)} move it by {loss:.4g}")
     best = compared[losses.index(min(losses))]
     others = (attempt for attempt in planned.within if attempt is not best)
     return replace(planned, within=(best, *others))
 
 
-def _expected_disturbance(attempt: Attempt) -> float:
-    """Those of all groups together, from the harmonic mean of one over one plus each."""
+def _expected_loss(attempt: Attempt) -> float:
+    """Losses of all groups, from the harmonic mean of one over one plus each."""
     solution = attempt.solution
     return len(solution.widths) * (1.0 / solution.importance - 1.0)
 

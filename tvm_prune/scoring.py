@@ -107,10 +107,10 @@ def _possible(context: Context, settings: Settings, progress: Progress) -> Setti
 def _shares(
     context: Context, scores: Scores, limits: Limits, progress: Progress, *, recover: bool
 ) -> Sequence[NDArray[np.float64]]:
-    """Share kept by width: one over one plus the disturbance: signal over signal and noise."""
+    """Share kept by width: one over one plus the loss, as signal over signal plus noise."""
     with progress.step("judging how sensitive the output is", len(scores)) as step:
         curves = sensitivity_curves(context, scores, limits, step.update, recover=recover)
     return [
-        kept_shares(one) if curve is None else 1.0 / (1.0 + curve.disturbance)
+        kept_shares(one) if curve is None else 1.0 / (1.0 + curve.loss)
         for one, curve in zip(scores, curves, strict=True)
     ]

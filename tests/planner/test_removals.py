@@ -21,8 +21,8 @@ def problems_with_removals(draw: st.DrawFn) -> Problem:
     order = draw(st.permutations(range(len(problem.dense))))
     sizes = draw(st.lists(st.integers(1, 2), min_size=1, max_size=2))
     parts = [tuple(order[:2][: sizes[0]]), tuple(order[2:][: sizes[-1]])]
-    moved = draw(st.lists(st.floats(0, 5), min_size=2, max_size=2))
-    removals = [Removal(part, far) for part, far in zip(parts, moved, strict=True) if part]
+    losses = draw(st.lists(st.floats(0, 5), min_size=2, max_size=2))
+    removals = [Removal(part, loss) for part, loss in zip(parts, losses, strict=True) if part]
     return problem.with_removals(removals, draw(st.integers(0, 2)))
 
 

@@ -14,11 +14,11 @@ class Removal:
 
     Attributes:
         groups: groups whose channels only these layers compute and read.
-        disturbance: how far the output is moved without the layers, as sensitivity curves tell it.
+        loss: how much the output moves without the layers, in the unit of sensitivity curves.
     """
 
     groups: tuple[int, ...]
-    disturbance: float
+    loss: float
 
 
 def restrain(program: Program, removals: Sequence[Removal], most: int) -> None:

@@ -84,7 +84,7 @@ class Problem:
             for group in removal.groups:
                 candidates[group].insert(0, 0)
                 curves[group][0] = 1.0
-            curves[removal.groups[0]][0] = 1.0 / (1.0 + removal.disturbance)
+            curves[removal.groups[0]][0] = 1.0 / (1.0 + removal.loss)
         return replace(
             self, candidates=candidates, curves=curves, removals=tuple(removals), most_removed=most
         )

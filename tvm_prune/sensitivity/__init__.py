@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tvm_prune.sensitivity.curves import Curve, disturbance, output_loss, sensitivity_curves
+from tvm_prune.sensitivity.curves import Curve, output_loss, sensitivity_curves
 
-__all__ = ["Curve", "disturbance", "output_loss", "sensitivity_curves"]
+__all__ = ["Curve", "output_loss", "sensitivity_curves"]

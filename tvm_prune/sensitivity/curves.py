@@ -3,11 +3,8 @@
 For each group by itself: the layers that read it are refitted by least squares to the channels that
 stay (or just lose the others, where nothing will be recovered), and the rest of the network is run
 on the dense activations, which are computed once and kept as a checkpoint. Samples that the layers
-are fitted to are not those that the loss is told on, where there are more than one.
-
-What adds up over groups is not the loss but its root. Where little is lost, the loss is the square
-of how far the output is moved, and groups move it the same way: what is hard to tell apart goes
-first, whichever group gets narrower.
+are fitted to are not those that the loss is told on, where there are more than one. Losses of
+several groups add up to first order, as small independent disturbances do.
 """
 
 from __future__ import annotations
@@ -49,11 +46,6 @@ class Curve:
 
     loss: NDArray[np.float64]
     widths: tuple[int, ...]
-
-    @property
-    def disturbance(self) -> NDArray[np.float64]:
-        """How far the output is moved at every width, shape (width + 1,)."""
-        return disturbance(self.loss)
 
 
 def sensitivity_curves(
@@ -97,11 +89,6 @@ def sensitivity_curves(
 def output_loss(dense: Sequence[Array], found: Sequence[Array]) -> float:
     """How far outputs are from those of the dense model, in the unit of the curves."""
     return _Judge(list(dense), None).loss([list(found)])
-
-
-def disturbance(loss: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """How far the output is moved where this is lost; what several groups do to it adds up."""
-    return np.asarray(np.sqrt(np.maximum(loss, 0.0)))
 
 
 def _sample_count(context: Context) -> int:
