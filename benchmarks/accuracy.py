@@ -15,7 +15,6 @@ again, so an interrupted run goes on.
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,10 @@ from benchmarks.accuracy_networks import (
     ARCHITECTURES,
     Data,
     Training,
+    networks_in,
     share_correct,
     train_all,
+    trainings,
 )
 from benchmarks.accuracy_sides import Shapes, Subject, sides
 from benchmarks.results_file import circumstances, stored_rows, write_results
@@ -85,7 +86,10 @@ def main() -> None:
     options = parser.parse_args()
     rows = stored_rows("accuracy", options.results)
     if PRUNE in options.stages:
-        missing = {each: _missing(each, rows, options) for each in _trainings(options)}
+        wanted = trainings(
+            options.architectures, options.seeds, options.train_epochs, options.cache
+        )
+        missing = {each: _missing(each, rows, options) for each in wanted}
         missing = {training: chosen for training, chosen in missing.items() if chosen}
         for training in train_all(list(missing)):
             print(f"trained {training.name} from seed {training.seed}", flush=True)
@@ -103,7 +107,7 @@ def main() -> None:
 
 def _finetuned_rows(rows: Sequence[Row], options: argparse.Namespace) -> Iterator[Row]:
     """Fine-tune what was pruned with this cache; each row when its accuracy is filled in."""
-    folder = _networks(options)
+    folder = networks_in(options.cache)
     paths = [(row, folder / _place(row)) for row in to_finetune(rows) if row["finetune_epochs"]]
     found = [(row, path) for row, path in paths if path.exists()]
     pupils = [Pupil(path, row["seed"], row["finetune_epochs"]) for row, path in found]
@@ -113,21 +117,9 @@ def _finetuned_rows(rows: Sequence[Row], options: argparse.Namespace) -> Iterato
         yield row
 
 
-def _networks(options: argparse.Namespace) -> Path:
-    """Where networks are kept between runs."""
-    folder: Path = options.cache / "benchmark-networks"
-    return folder
-
-
 def _place(row: Row) -> str:
     """Where a pruned network is kept, below the folder of networks."""
     return f"{row['architecture']}-{row['seed']}/{row['ratio']:g}-{row['side']}.pt"
-
-
-def _trainings(options: argparse.Namespace) -> Iterator[Training]:
-    """The networks to prune."""
-    for seed, name in itertools.product(options.seeds, options.architectures):
-        yield Training(name, seed, options.train_epochs, _networks(options))
 
 
 def _conditions(training: Training, options: argparse.Namespace) -> dict[str, Any]:
@@ -175,7 +167,7 @@ def _new_rows(
                     "dense_accuracy": dense, "circumstances": circumstances(),
                 }  # fmt: skip
                 if pruned is not None:
-                    keep(pruned, _networks(options) / _place(row))
+                    keep(pruned, networks_in(options.cache) / _place(row))
                 yield row
 
 

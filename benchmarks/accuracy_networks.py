@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,19 @@ class Training:
         network = ARCHITECTURES[self.name]()
         network.load_state_dict(torch.load(self.path))
         return network.eval()
+
+
+def networks_in(cache: Path) -> Path:
+    """Where networks are kept between runs, below a cache directory."""
+    return cache / "benchmark-networks"
+
+
+def trainings(
+    names: Sequence[str], seeds: Sequence[int], epochs: int, cache: Path
+) -> Iterator[Training]:
+    """Networks of some architectures, of one seed after the other."""
+    for seed, name in itertools.product(seeds, names):
+        yield Training(name, seed, epochs, networks_in(cache))
 
 
 def train_all(trainings: Sequence[Training]) -> Iterator[Training]:

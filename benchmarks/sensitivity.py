@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.accuracy_networks import ARCHITECTURES, Data, Training, train_all
+from benchmarks.accuracy_networks import ARCHITECTURES, Data, Training, train_all, trainings
 from benchmarks.one_a_core import one_a_core
 from benchmarks.results_file import circumstances, write_results
 from tvm_prune.channels import Channels
@@ -39,13 +39,13 @@ from tvm_prune.compilation import Compilation
 from tvm_prune.frontend import load
 from tvm_prune.latency import LatencyModel, ModelError, Widths
 from tvm_prune.latency.intervals import Intervals
-from tvm_prune.model import Model
+from tvm_prune.model import Array, Model
 from tvm_prune.planner import COUNTS, ByWork, Problem
 from tvm_prune.recover import reconstruct
 from tvm_prune.scoring import Scoring, prunable_channels, score
 from tvm_prune.sensitivity import output_loss
 from tvm_prune.settings import Settings, default_cache
-from tvm_prune.verification import reference_accuracy, reference_outputs
+from tvm_prune.verification import reference_outputs
 
 POWERS = (0.25, 0.4, 0.5, 0.6, 0.8, 1.0)
 SHARES = (0.5, 0.3, 0.2)
@@ -55,19 +55,6 @@ NARROWEST, WIDEST, AROUND = 0.35, 0.85, 0.25
 OBJECTIVES = LOSSES, ROOTS = ("losses", "roots")
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is done with one network.
-
-    Attributes:
-        training: tells where it is.
-        plans: random widths.
-    """
-
-    training: Training
-    plans: int
 
 
 @dataclass(frozen=True)
@@ -102,9 +89,14 @@ class Subject:
         return [1.0 / np.asarray(shares) - 1.0 for shares in self.scoring.shares]
 
     @cached_property
-    def outputs(self) -> Any:
+    def outputs(self) -> list[Array]:
         """Of the dense network for the test images."""
-        return reference_outputs(self.model, {"x": self.data.test.images})
+        return self._outputs_of(self.model)
+
+    @cached_property
+    def dense_accuracy(self) -> float:
+        """Share of the test images that the dense network classifies right."""
+        return self._accuracy(self.outputs)
 
     @cached_property
     def compilation(self) -> Compilation:
@@ -113,46 +105,50 @@ class Subject:
         return Compilation(self.model, self.channels, scores, limits, None)
 
     def recovered(self, widths: Widths) -> Model:
-        """The network at some widths, as the product delivers it."""
+        """The network at some widths, what is left refitted to the calibration images."""
         plan = self.compilation.plan(widths)
         values = reconstruct(self.model, plan, self.data.calibration)
         return self.compilation.pruned(plan, values)
 
-    def loss(self, model: Model) -> float:
-        """How far the outputs for the test images are from those of the dense network."""
-        return output_loss(self.outputs, reference_outputs(model, {"x": self.data.test.images}))
+    def worth(self, widths: Widths) -> Row:
+        """Of the network at some widths: its loss and its accuracy on the test images."""
+        outputs = self._outputs_of(self.recovered(widths))
+        return {"loss": output_loss(self.outputs, outputs), "accuracy": self._accuracy(outputs)}
 
-    def accuracy(self, model: Model) -> float:
-        """Share of the test images that are classified right."""
-        images, labels = self.data.test.images, self.data.test.labels
-        return reference_accuracy(model, {"x": images, "label": labels})
+    def _outputs_of(self, model: Model) -> list[Array]:
+        return reference_outputs(model, {"x": self.data.test.images})
+
+    def _accuracy(self, outputs: Sequence[Array]) -> float:
+        return float((outputs[0].argmax(axis=1) == self.data.test.labels).mean())
 
 
-def rows_of(task: Task) -> list[Row]:
-    """All rows of one network."""
+def rows_of(training: Training, plans: int) -> list[Row]:
+    """All rows of one network.
+
+    Args:
+        training: tells where it is.
+        plans: how many random widths it is pruned to.
+    """
     torch.set_num_threads(1)
-    subject, training = Subject.of(task.training), task.training
-    rows = [*_together(subject, task), *_at_equal_work(subject)]
+    subject = Subject.of(training)
+    rows = [*_together(subject, training.seed, plans), *_at_equal_work(subject)]
     told = {"architecture": training.name, "seed": training.seed, "circumstances": circumstances()}
     return [told | row for row in rows]
 
 
-def _together(subject: Subject, task: Task) -> list[Row]:
+def _together(subject: Subject, seed: int, plans: int) -> list[Row]:
     """Random widths, what the groups lose alone, and what the network loses."""
-    generator = np.random.default_rng(task.training.seed)
+    generator = np.random.default_rng(seed)
     rows = []
-    for _ in range(task.plans):
+    for _ in range(plans):
         share = generator.uniform(NARROWEST, WIDEST)
         widths = tuple(
             int(np.clip(round(high * generator.uniform(share - AROUND, share + AROUND)), low, high))
             for low, high in subject.scoring.limits
         )
         losses = [float(loss[width]) for loss, width in zip(subject.losses, widths, strict=True)]
-        model = subject.recovered(widths)
-        rows.append({
-            "experiment": "together", "widths": widths, "losses": losses,
-            "loss": subject.loss(model), "accuracy": subject.accuracy(model),
-        })  # fmt: skip
+        told = {"experiment": "together", "widths": widths, "losses": losses}
+        rows.append(told | subject.worth(widths))
     return rows
 
 
@@ -169,12 +165,12 @@ def _at_equal_work(subject: Subject) -> list[Row]:
             _no_kernels(), dense, by_work.candidates, subject.scoring.scores, 0.0, curves=curves
         )
         widths = by_work.plan(problem, share * macs.at(dense)).widths
-        model = subject.recovered(widths)
-        rows.append({
+        told = {
             "experiment": "equal work", "share": share, "objective": objective, "widths": widths,
-            "macs_share": macs.at(widths) / macs.at(dense), "loss": subject.loss(model),
-            "accuracy": subject.accuracy(model), "dense_accuracy": subject.accuracy(subject.model),
-        })  # fmt: skip
+            "macs_share": macs.at(widths) / macs.at(dense),
+            "dense_accuracy": subject.dense_accuracy,
+        }  # fmt: skip
+        rows.append(told | subject.worth(widths))
     return rows
 
 
@@ -235,8 +231,8 @@ def _print(rows: Sequence[Row], figures: Mapping[str, float]) -> None:
         together.add_row(name, str(seed), *cells)
     equal = Table("network", "seed", "dense", *(f"{s:g}x, {o}" for s in SHARES for o in OBJECTIVES))
     for (name, seed), own in _by_network(rows, "equal work").items():
-        cells = [f"{row[key]:.2%}" for row in own[:1] for key in ("dense_accuracy",)]
-        equal.add_row(name, str(seed), *cells, *(f"{row['accuracy']:.2%}" for row in own))
+        cells = [f"{row['accuracy']:.2%}" for row in own]
+        equal.add_row(name, str(seed), f"{own[0]['dense_accuracy']:.2%}", *cells)
     console = Console()
     console.print(together, equal)
     for name, figure in figures.items():
@@ -253,18 +249,15 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=default_cache())
     parser.add_argument("--output", type=Path, help="another file to write")
     options = parser.parse_args()
-    training = partial(
-        Training, epochs=options.train_epochs, folder=options.cache / "benchmark-networks"
+    networks = list(
+        trainings(options.architectures, options.seeds, options.train_epochs, options.cache)
     )
-    trainings = [
-        training(*each) for each in itertools.product(options.architectures, options.seeds)
-    ]
-    for trained in train_all(trainings):
+    for trained in train_all(networks):
         print(f"trained {trained.name} from seed {trained.seed}", flush=True)
     found: dict[int, list[Row]] = {}
-    for place, rows in one_a_core(rows_of, [Task(each, options.plans) for each in trainings]):
+    for place, rows in one_a_core(partial(rows_of, plans=options.plans), networks):
         found[place] = rows
-        print(f"pruned {trainings[place].name} of seed {trainings[place].seed}", flush=True)
+        print(f"pruned {networks[place].name} of seed {networks[place].seed}", flush=True)
     rows = [row for place in sorted(found) for row in found[place]]
     figures = figures_of(rows)
     write_results("sensitivity", figures, rows, options.output)

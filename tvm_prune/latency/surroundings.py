@@ -24,10 +24,10 @@ _SECONDS_PER_BYTE = 1e-9
 """What it takes to move a byte that is in no cache, at most."""
 _SECONDS_PER_CALL = 2e-6
 """What it takes TVM's virtual machine to call a kernel, at most."""
-_NARROW = 0.4
-"""Share of every group that a narrow model keeps."""
 _SHARE_PER_CALL = 0.1
 """The same where costs are counted, as a share of all kernels': what is more is a disturbance."""
+_NARROW = 0.4
+"""Share of every group that a narrow model keeps."""
 
 
 @dataclass(frozen=True)
