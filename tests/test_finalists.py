@@ -5,12 +5,15 @@ Kernels and whole models cost what the simulated board says; everything else is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from support.table_board import TableBoard, Widths, images, network
+from support.table_board import Array, TableBoard, Widths, images, network
 
-from tvm_prune import Settings
+from tvm_prune import Settings, finalists
 from tvm_prune.finalists import FINALISTS, with_the_best_first
 from tvm_prune.measurement import Measurement
 from tvm_prune.planner import Attempt, Planned, Solution
@@ -50,6 +53,16 @@ def first_of(found: Planned, settings: Settings, samples: int = 64) -> Widths:
     return result.best.solution.widths
 
 
+def noting(function: Callable[..., Any], seen: list[Array]) -> Callable[..., Any]:
+    """The function, which writes down the samples that it is given last."""
+
+    def noted(*arguments: Any) -> Any:
+        seen.append(arguments[-1]["x"])
+        return function(*arguments)
+
+    return noted
+
+
 @pytest.mark.parametrize("samples", [1, 2, 64, 400])
 @pytest.mark.parametrize("recover", [True, False], ids=["recovered", "as it is"])
 def test_the_plan_whose_output_moves_least_is_delivered(
@@ -58,6 +71,31 @@ def test_the_plan_whose_output_moves_least_is_delivered(
     found = planned(attempt(NARROW, MORE), attempt(WIDE, LESS))
     assert found.within[0].solution.widths == NARROW
     assert first_of(found, Settings(recover=recover, cache=folder), samples) == WIDE
+
+
+@pytest.mark.parametrize(
+    ("samples", "fitted", "judged"),
+    [
+        (1, slice(0, 1), slice(0, 1)),
+        (2, slice(0, 1), slice(1, 2)),
+        (64, slice(0, 32), slice(32, 64)),
+        (400, slice(0, 128), slice(128, 400)),
+        (1000, slice(0, 128), slice(128, 640)),
+    ],
+)
+def test_plans_are_judged_on_other_samples_than_they_are_recovered_with(
+    samples: int, fitted: slice, judged: slice, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, list[Array]] = {"recovered": [], "reference_outputs": []}
+    for name, noted in seen.items():
+        monkeypatch.setattr(finalists, name, noting(getattr(finalists, name), noted))
+    first_of(planned(attempt(NARROW, MORE), attempt(WIDE, LESS)), Settings(cache=folder), samples)
+    calibration = images(samples)["x"]
+    recovered_with, compared_on = seen.values()
+    assert len(recovered_with) == 2
+    assert len(compared_on) == 3, "the dense model, and two plans"
+    assert all(np.array_equal(each, calibration[fitted]) for each in recovered_with)
+    assert all(np.array_equal(each, calibration[judged]) for each in compared_on)
 
 
 def test_a_plan_that_is_expected_to_lose_much_is_not_delivered(folder: Path) -> None:
