@@ -98,7 +98,19 @@ def test_another_epilogue_takes_over_the_tile_sizes(library, conv, conv_module, 
     )
 
 
-def _without_epilogue(conv_module: Callable[..., tvm.IRModule], target: Target) -> Workload:
+def test_what_is_offered_does_not_depend_on_what_was_asked_for_first(
+    library, conv_module, target
+) -> None:
+    wanted = _without_epilogue(conv_module, target)
+    first = [str(trace) for trace in library.nearest(wanted, target, 3)]
+    asked_before = TraceLibrary(library.traces)
+    asked_before.nearest(_without_epilogue(conv_module, target, 5), target, 3)
+    assert [str(trace) for trace in asked_before.nearest(wanted, target, 3)] == first
+
+
+def _without_epilogue(
+    conv_module: Callable[..., tvm.IRModule], target: Target, channels: int = 16
+) -> Workload:
     from tvm import relax
 
     from tvm_prune.tuning import kernel_calls, lower
@@ -107,7 +119,7 @@ def _without_epilogue(conv_module: Callable[..., tvm.IRModule], target: Target) 
     data = relax.Var("data", relax.TensorType((1, 16, 8, 8), "float32"))
     with builder.function("main", [data]):
         with builder.dataflow():
-            weight = relax.const(np.ones((16, 16, 3, 3), "float32"))
+            weight = relax.const(np.ones((channels, 16, 3, 3), "float32"))
             convolved = builder.emit(relax.op.nn.conv2d(data, weight, padding=1))
             result = builder.emit_output(relax.op.add(convolved, relax.const(np.float32(1))))
         builder.emit_func_output(result)

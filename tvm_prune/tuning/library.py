@@ -11,8 +11,9 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,6 @@ class TraceLibrary:
 
     traces: Sequence[TunedTrace] = ()
     ranker: Ranker | None = None
-    _applied: dict[tuple[str, object], Any] = field(default_factory=dict)
-    _designs: dict[object, list[Any]] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:
@@ -114,36 +113,35 @@ class TraceLibrary:
                 trace.cost,
             ),
         )
-        found: list[Any] = []
-        for candidate in candidates:
-            if len(found) == count:
-                break
-            trace = self._trace(candidate, structure, workload, target)
-            if trace is not None:
-                found.append(trace)
-        return found
+        applied = _Applied(structure, workload, target)
+        traces = (applied.trace(candidate) for candidate in candidates)
+        return list(islice((trace for trace in traces if trace is not None), count))
 
-    def _trace(
-        self, tuned: TunedTrace, structure: Structure, workload: Workload, target: Target
-    ) -> Any | None:
-        """The trace as an object, made once for each structure that it is wanted for."""
-        key = (tuned.text, structure.blocks)
-        if key not in self._applied:
-            try:
-                if tuned.structure.is_like(structure):
-                    self._applied[key] = trace_from_json(tuned.text, workload)
-                else:
-                    designs = self._designs_for(structure, workload, target)
-                    self._applied[key] = adapted_trace(tuned.text, workload, designs)
-            except (TransferError, TuningError):
-                self._applied[key] = None
-        return self._applied[key]
 
-    def _designs_for(self, structure: Structure, workload: Workload, target: Target) -> list[Any]:
-        """The design space of a structure, generated once."""
-        if structure.blocks not in self._designs:
-            self._designs[structure.blocks] = design_traces(workload, target)
-        return self._designs[structure.blocks]
+@dataclass(frozen=True)
+class _Applied:
+    """Tuned traces as traces of one workload.
+
+    Nothing is kept for others: a design space follows from extents, and what is offered for a
+    workload must not depend on which one was asked for first.
+    """
+
+    structure: Structure
+    workload: Workload
+    target: Target
+
+    def trace(self, tuned: TunedTrace) -> Any | None:
+        """The trace as an object, or None where it does not apply."""
+        try:
+            if tuned.structure.is_like(self.structure):
+                return trace_from_json(tuned.text, self.workload)
+            return adapted_trace(tuned.text, self.workload, self._designs)
+        except (TransferError, TuningError):
+            return None
+
+    @cached_property
+    def _designs(self) -> list[Any]:
+        return design_traces(self.workload, self.target)
 
 
 def tuned_library(database: Any, target: Target) -> TraceLibrary:

@@ -25,6 +25,9 @@ from tvm_prune.tuning.variants import variants
 OWN = 2
 """Traces of the kernel's own tuning that are tried."""
 
+_OFFERS = "2"
+"""Changes where the same traces come to offer other schedules: what was measured is of those."""
+
 NEAREST = 3
 """Traces of other kernels that are tried."""
 
@@ -202,5 +205,5 @@ def find_source(
 
 
 def _digest(traces: Sequence[Any], library: TraceLibrary) -> str:
-    parts = [*map(trace_to_json, traces), library.key]
+    parts = [_OFFERS, *map(trace_to_json, traces), library.key]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
