@@ -29,6 +29,7 @@ from tvm_prune.memory import MemoryCounts, memory_counts
 from tvm_prune.planner import (
     CHALLENGES,
     COUNTS,
+    IMPROVEMENTS,
     ROUNDS,
     Attempt,
     ByWork,
@@ -70,6 +71,7 @@ class Search:
     progress: Progress
     folder: Path
     _problems: dict[bool, Problem] = field(default_factory=dict)
+    _known: dict[Widths, float] = field(default_factory=dict)
 
     def tune(self) -> TuningReport:
         """Find schedules for the dense model's kernels; those in the cache are re-used."""
@@ -245,7 +247,8 @@ class Search:
     def _replan(self, latency: float, ceilings: tuple[Ceiling, ...], bound: str) -> list[Attempt]:
         """Plan, build, measure and correct within a latency, which is called `bound` in errors."""
         count = itertools.count(1)
-        with self.progress.step("planning, building and measuring", ROUNDS + CHALLENGES) as step:
+        most = ROUNDS + CHALLENGES + IMPROVEMENTS
+        with self.progress.step("planning, building and measuring", most) as step:
 
             def refine(choices: list[Widths]) -> Problem:
                 return self._refine(choices, ceilings)
@@ -274,11 +277,13 @@ class Search:
 
     def _refine(self, choices: list[Widths], ceilings: tuple[Ceiling, ...]) -> Problem:
         """The planning problem after the kernels at these widths were measured."""
-        if self._measure_kernels(choices):
+        if self._measure_kernels(choices) or self._known != self.models.telling:
             self._problems.clear()
         counted = bool(ceilings)
         if counted not in self._problems:
-            model, dense = self._fit_in_models(), self.compilation.dense
+            self._measure_kernels(self.models.references)
+            model, dense = self.models.in_models(self.fitter.fit()), self.compilation.dense
+            self._known = self.models.telling
             self._problems[counted] = Problem(
                 model,
                 dense,
@@ -288,12 +293,6 @@ class Search:
                 curves=self.compilation.shares,
             )
         return replace(self._problems[counted], ceilings=ceilings)
-
-    def _fit_in_models(self) -> LatencyModel:
-        """Costs of kernels, and what models add to them, from all that was measured so far."""
-        self._measure_kernels(self.models.references)
-        alone = self.fitter.fit()
-        return replace(alone, surroundings=self.models.surroundings(alone, alone.total))
 
 
 def _text(cost: Measurement) -> str:

@@ -49,6 +49,7 @@ class WholeModels:
         folder: where compiled models go.
         contest: decides which schedules they are.
         built: widths and rooms that were built by this run.
+        costs: what models were found to cost, by their widths.
         room: bytes that the arena of a pruned firmware may take; all that the board has by default.
     """
 
@@ -58,6 +59,7 @@ class WholeModels:
     folder: Path
     contest: Contest
     built: set[tuple[Widths, int | None]] = field(default_factory=set)
+    costs: dict[Widths, Measurement] = field(default_factory=dict)
     room: int | None = None
 
     def build(self, widths: Widths) -> Path:
@@ -113,7 +115,7 @@ class WholeModels:
         """Cost of the tuned dense model, from an earlier run where there is one."""
         dense = self.compilation.dense
         if known := self._recorded(dense):
-            return known
+            return self._found(dense, known)
         [cost] = self.measure([self.build(dense)], _DENSE_LOOKS)
         if cost.spread > _NOISY:
             logger.warning(
@@ -147,6 +149,22 @@ class WholeModels:
             kernels.unit,
         )
 
+    @property
+    def telling(self) -> dict[Widths, float]:
+        """Costs of models that tell of their kernels; where costs are counted, none has to."""
+        if self.session.measurer.unit != SECONDS:
+            return {}
+        return {widths: cost.median for widths, cost in self.costs.items()}
+
+    def in_models(self, kernels: LatencyModel) -> LatencyModel:
+        """Kernels as they are called in models, by all models that were measured so far.
+
+        Args:
+            kernels: what they cost by themselves.
+        """
+        around = replace(kernels, surroundings=self.surroundings(kernels, kernels.total))
+        return around.explaining(self.telling)
+
     def correction(self, predicted: Callable[[Widths], float]) -> Correction:
         """What to expect of models for which costs are predicted.
 
@@ -166,7 +184,7 @@ class WholeModels:
         if widths == self.compilation.dense:
             return self.dense_cost()
         if known := self._recorded(widths):
-            return known
+            return self._found(widths, known)
         [cost] = self.measured_again([widths])
         return cost
 
@@ -197,6 +215,10 @@ class WholeModels:
 
     def _record(self, widths: Widths, cost: Measurement) -> Measurement:
         self.session.records.put({self._key(widths): cost})
+        return self._found(widths, cost)
+
+    def _found(self, widths: Widths, cost: Measurement) -> Measurement:
+        self.costs[widths] = cost
         return cost
 
     def _key(self, widths: Widths) -> RecordKey:

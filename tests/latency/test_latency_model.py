@@ -152,8 +152,24 @@ def test_a_model_adds_to_its_kernels_by_the_byte_and_by_the_call(
     assert model.moved(dense) == 4 * elements
 
 
-def test_a_kernel_that_is_not_there_adds_nothing(model: LatencyModel) -> None:
+def test_a_model_goes_by_what_whole_models_cost(found: Kernels, model: LatencyModel) -> None:
+    """Where all cost a tenth more than predicted, so does one that was never measured whole."""
+    around = replace(model, surroundings=Surroundings(per_byte=1e-11, per_call=1e-6))
+    *whole, other = islice(sample_widths(found.compilation.limits, 5), 7)
+
+    def cost(model: LatencyModel, widths: Widths) -> float:
+        return model.total(widths) + model.overhead
+
+    explained = around.explaining({widths: 1.1 * cost(around, widths) for widths in whole})
+    assert cost(explained, whole[0]) == pytest.approx(1.1 * cost(around, whole[0]), rel=0.01)
+    assert cost(explained, other) == pytest.approx(1.1 * cost(around, other), rel=0.02)
+    again = explained.explaining({widths: cost(around, widths) for widths in whole})
+    assert cost(again, other) == pytest.approx(cost(around, other))
+
+
+def test_a_kernel_that_is_not_there_adds_nothing(found: Kernels, model: LatencyModel) -> None:
     around = replace(model, surroundings=Surroundings(per_byte=1e-11))
+    around = around.explaining({found.compilation.dense: 2 * model.total(found.compilation.dense)})
     index = next(i for i, family in enumerate(model.families) if family.groups)
     gone = np.zeros((1, len(model.families[index].groups)), dtype=np.int64)
     assert around.in_model(index, gone).tolist() == [0.0]

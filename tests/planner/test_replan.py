@@ -16,6 +16,7 @@ from tvm_prune.latency import Widths
 from tvm_prune.measurement import Measurement
 from tvm_prune.planner import (
     CHALLENGES,
+    IMPROVEMENTS,
     ROUNDS,
     Attempt,
     ByWork,
@@ -68,10 +69,21 @@ class Board:
         return self.problem
 
     def plan(
-        self, budget: float, scale: float | None = None, challenger: ByWork | None = None
+        self,
+        budget: float,
+        scale: float | None = None,
+        challenger: ByWork | None = None,
+        improvements: int = 0,
     ) -> tuple[Attempt, list[Attempt]]:
         scale = scale or self.truth(DENSE) / self.problem.predicted(DENSE)
-        return Replanner(self.refine, self.measure, budget, scale, by_work=challenger).run()
+        return Replanner(
+            self.refine,
+            self.measure,
+            budget,
+            scale,
+            by_work=challenger,
+            improvements=improvements,
+        ).run()
 
 
 def distorted(seed: int, strength: float = 1.0) -> tuple[Truth, Problem]:
@@ -357,3 +369,50 @@ def test_a_plan_by_work_that_is_clearly_too_slow_is_not_built() -> None:
     assert fair.importance(slow) > best.solution.importance
     assert slow in board.refined
     assert slow not in board.built
+
+
+def nearly(seed: int, share: float) -> tuple[Board, float]:
+    """A board that agrees with the prediction within some per cent, and a share of its costs."""
+    problem = chain()
+
+    def truth(widths: Widths) -> float:
+        by_chance = np.random.default_rng([seed, *widths]).normal(0.0, 0.02)
+        return problem.predicted(widths) * float(np.exp(by_chance))
+
+    return Board(truth, problem), share * truth(DENSE)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), share=st.floats(0.2, 0.99))
+def test_plans_hardly_above_the_budget_never_make_the_result_worse(seed: int, share: float) -> None:
+    board, budget = nearly(seed, share)
+    before, alone = nearly(seed, share)[0].plan(budget)
+    best, attempts = board.plan(budget, improvements=IMPROVEMENTS)
+    assert best.measured.median <= budget
+    assert best.solution.importance >= before.solution.importance
+    assert attempts[: len(alone)] == alone
+    assert len(attempts) <= len(alone) + IMPROVEMENTS
+    assert len(set(board.built)) == len(board.built)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.45, 0.6, 0.75, 0.9])
+def test_a_plan_that_is_expected_hardly_above_the_budget_wins_where_it_is_within_it(
+    share: float,
+) -> None:
+    problem = chain()
+    lucky = solve(problem, share * problem.predicted(DENSE))
+    budget = lucky.predicted / 1.005
+    truth = {lucky.widths: 0.99 * budget}
+    board = Board(lambda widths: truth.get(widths, problem.predicted(widths)), problem)
+    alone, _ = board.plan(budget)
+    best, _ = board.plan(budget, improvements=IMPROVEMENTS)
+    assert alone.solution.importance < lucky.importance
+    assert best.solution.widths == lucky.widths
+
+
+def test_where_costs_are_exact_no_plan_above_the_budget_is_built() -> None:
+    truth, prediction = distorted(3)
+    budget = 0.4 * truth(DENSE)
+    board = Board(truth, prediction, "instructions")
+    alone = Board(truth, prediction, "instructions")
+    assert board.plan(budget, improvements=IMPROVEMENTS) == alone.plan(budget)

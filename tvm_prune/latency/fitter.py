@@ -69,6 +69,7 @@ class LatencyFitter:
     _told: ModelError | None = None
     _intervals: Intervals | None = None
     _calibrated: int = 0
+    _fitted: LatencyModel | None = None
 
     @property
     def is_told(self) -> bool:
@@ -82,10 +83,14 @@ class LatencyFitter:
             key = (sample.family, sample.widths)
             if key not in self.held_out:
                 self.samples.setdefault(key, sample)
-        return len(self.samples) > before
+        if len(self.samples) == before:
+            return False
+        self._fitted = None
+        return True
 
     def hold_out(self, samples: Sequence[Sample]) -> None:
         """Keep measurements for telling the error; those learned from already are not kept."""
+        self._fitted = None
         for sample in samples:
             key = (sample.family, sample.widths)
             if key not in self.samples:
@@ -93,7 +98,7 @@ class LatencyFitter:
 
     def tell(self, error: ModelError) -> None:
         """Take over an error that was told earlier on held-out kernels."""
-        self._told = error
+        self._told, self._fitted = error, None
 
     def release(self) -> None:
         """Tell the error for the last time, and learn from the held-out measurements as well."""
@@ -101,6 +106,7 @@ class LatencyFitter:
             self._told = self.fit().error
             released, self.held_out = self.held_out, {}
             self.samples.update(released)
+            self._fitted = None
 
     def fit(self) -> LatencyModel:
         """Fit a model to all measurements but those that are held out.
@@ -112,6 +118,11 @@ class LatencyFitter:
         Raises:
             MeasureError: if a dense kernel is missing or a measurement is not a positive number.
         """
+        if self._fitted is None:
+            self._fitted = self._newly_fitted()
+        return self._fitted
+
+    def _newly_fitted(self) -> LatencyModel:
         samples = list(self.samples.values())
         dense = _dense_costs(self.families, [*samples, *self.held_out.values()])
         rows = np.concatenate([self._row(sample, dense) for sample in samples])

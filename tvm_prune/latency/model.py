@@ -13,8 +13,10 @@ from scipy.stats import spearmanr
 from tvm_prune.latency.families import Family
 from tvm_prune.latency.features import features, moved, multiplied, work
 from tvm_prune.latency.intervals import Intervals
+from tvm_prune.latency.residuals import NOTHING_LEFT, Explained, Residuals
 from tvm_prune.latency.samples import Kernel, Sample, kernels_at
 from tvm_prune.latency.surroundings import NOTHING_AROUND, Surroundings
+from tvm_prune.latency.templates import Widths
 
 WIDEST = 0.25
 """Half-width of an interval, in logarithms of cost, above which a kernel has to be measured: ten
@@ -70,6 +72,7 @@ class LatencyModel:
         intervals: how far costs may be from predictions.
         hope: share of an interval's half-width by which unmeasured kernels are predicted cheaper.
         surroundings: what the model adds to its kernels; nothing where it was not learned.
+        residuals: what kernels cost in the model beyond that.
     """
 
     families: Sequence[Family]
@@ -81,6 +84,24 @@ class LatencyModel:
     intervals: Intervals
     hope: float = 0.0
     surroundings: Surroundings = NOTHING_AROUND
+    residuals: Residuals = NOTHING_LEFT
+
+    def explaining(self, models: Mapping[Widths, float]) -> LatencyModel:
+        """The same model, which goes by what whole models cost as well.
+
+        Args:
+            models: measured cost by the width of every group.
+        """
+        unexplained = replace(self, residuals=NOTHING_LEFT)
+        if not models:
+            return unexplained
+        explained = [unexplained._explained(*model) for model in models.items()]
+        return replace(self, residuals=Residuals.between(explained))
+
+    def _explained(self, widths: Widths, measured: float) -> Explained:
+        kernels = kernels_at(self.families, widths)
+        costs = tuple(self._calls(kernel) for kernel in kernels)
+        return Explained(tuple(each.widths for each in kernels), costs, self.overhead, measured)
 
     def hopeful(self) -> LatencyModel:
         """The same model, which takes kernels that were not measured to be as cheap as may be.
@@ -98,15 +119,16 @@ class LatencyModel:
         A kernel of width zero is one that is not there.
         """
         own, cost = self.families[family], np.zeros(len(widths))
-        there = (widths > 0).all(axis=1)
-        if there.any():
+        known = [self.measured.get((family, key)) for key in map(tuple, widths.tolist())]
+        told = np.array([each is not None for each in known], dtype=bool)
+        guessed = (widths > 0).all(axis=1) & ~told
+        cost[told] = [each for each in known if each is not None]
+        if guessed.any():
             dense = self.dense_costs[family]
-            cost[there] = predict_unseen(self.booster, own, widths[there], dense)
+            cost[guessed] = predict_unseen(self.booster, own, widths[guessed], dense)
             if self.hope:
-                half = self.intervals.half_width(family, widths[there].astype(np.float64))
-                cost[there] *= np.exp(-self.hope * np.minimum(half, WIDEST))
-        for row, key in enumerate(map(tuple, widths.tolist())):
-            cost[row] = self.measured.get((family, key), cost[row])
+                half = self.intervals.half_width(family, widths[guessed].astype(np.float64))
+                cost[guessed] *= np.exp(-self.hope * np.minimum(half, WIDEST))
         return cost
 
     def interval(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -137,15 +159,16 @@ class LatencyModel:
                 * moved(self.families[family], widths.astype(np.float64))
                 * self.surroundings.per_byte
             )
-        return cost
+        return cost * (1.0 + self.residuals.share(family, widths))
 
     def total(self, widths: Sequence[int]) -> float:
         """Cost of all kernel calls of the model at the given width of every group."""
-        return sum(
-            float(self.in_model(kernel.family, kernel.row.astype(np.int64))[0])
-            * len(self.families[kernel.family].calls)
-            for kernel in kernels_at(self.families, widths)
-        )
+        return sum(self._calls(kernel) for kernel in kernels_at(self.families, widths))
+
+    def _calls(self, kernel: Kernel) -> float:
+        """Cost of all calls of a kernel in the model."""
+        [cost] = self.in_model(kernel.family, kernel.row.astype(np.int64)).tolist()
+        return float(cost) * len(self.families[kernel.family].calls)
 
     def multiplied(self, family: int) -> list[tuple[int, int]]:
         """Pairs of a family's groups, by position, whose widths' product its work goes by."""
@@ -161,7 +184,7 @@ class LatencyModel:
     @property
     def overhead(self) -> float:
         """What a call of the model costs beyond its kernels, however wide they are."""
-        return self.surroundings.per_call * self.calls
+        return self.surroundings.per_call * self.calls * (1.0 + self.residuals.common)
 
     @property
     def calls(self) -> int:

@@ -9,6 +9,7 @@ from tvm_prune.planner.removals import Removal
 from tvm_prune.planner.replan import (
     CHALLENGES,
     CLOSE_ENOUGH,
+    IMPROVEMENTS,
     ROUNDS,
     Attempt,
     Planned,
@@ -22,6 +23,7 @@ __all__ = [
     "CLOSE_ENOUGH",
     "COUNTS",
     "FINALISTS",
+    "IMPROVEMENTS",
     "ROUNDS",
     "Attempt",
     "ByWork",

@@ -27,6 +27,10 @@ CLOSE_WHERE_EXACT = 0.995
 """The same where costs are exact, so that a plan so close is not within it by chance."""
 SAME_SCALE = 1.03
 """Two ratios of measured to predicted cost that are this close are not told apart."""
+IMPROVEMENTS = 4
+"""Plans that are expected hardly above the budget that are built in the end, at most."""
+_HARDLY = 1.01
+"""Expected cost over the budget up to which they are."""
 _AHEAD = 1.15
 """Work of the first challenger, over that of the plan it challenges."""
 _PLAUSIBLE = 1.08
@@ -94,6 +98,8 @@ class Replanner:
         scale: expected over predicted cost of models that meet the budget.
         bound: what the bound is called in an error.
         by_work: chooses the plans that challenge the best one; nobody does if absent.
+        improvements: plans expected hardly above the budget that are built in the end, at most;
+            none where costs are exact.
     """
 
     refine: Callable[[list[Widths]], Problem]
@@ -102,6 +108,7 @@ class Replanner:
     scale: float
     bound: str = "budget"
     by_work: ByWork | None = None
+    improvements: int = IMPROVEMENTS
 
     def run(self) -> tuple[Attempt, list[Attempt]]:
         """The plan within the budget that keeps most importance, and all attempts.
@@ -121,6 +128,8 @@ class Replanner:
             raise self._infeasible(attempts, cause) from cause
         if self.by_work is not None:
             best = self._challenged(best, self.by_work, problem, scale, attempts)
+        if best.measured.unit not in EXACT:
+            best = self._improved(best, scale, attempts)
         return best, attempts
 
     def _approach(self, attempts: list[Attempt]) -> tuple[Problem, float, BudgetError | None]:
@@ -140,9 +149,9 @@ class Replanner:
             met = scale
             if any(attempt.solution.widths == solution.widths for attempt in attempts):
                 break
-            measured = self.measure(solution.widths)
-            attempts.append(Attempt(solution, solution.predicted * scale, measured))
-            scale = measured.median / solution.predicted
+            measured = self._attempt(solution, solution.predicted * scale, attempts)
+            problem = self.refine([])
+            scale = measured.median / problem.predicted(solution.widths)
             close_enough = CLOSE_WHERE_EXACT if measured.unit in EXACT else CLOSE_ENOUGH
             if close_enough * self.budget <= measured.median <= self.budget:
                 break
@@ -213,6 +222,33 @@ class Replanner:
                 aim = (least + most) / 2
         return best
 
+    def _improved(self, best: Attempt, scale: float, attempts: list[Attempt]) -> Attempt:
+        """The best plan once others that keep more importance were attempted too.
+
+        Expectations of plans are off by a few per cent, so that some of those that are expected
+        hardly above the budget are within it.
+        """
+        problem, most = self.refine([]), _HARDLY * self.budget
+        most_built = len(attempts) + self.improvements
+        for _ in range(2 * self.improvements):
+            try:
+                solution = solve(problem, most / scale, {each.solution.widths for each in attempts})
+            except BudgetError:
+                break
+            if solution.importance <= best.solution.importance or len(attempts) == most_built:
+                break
+            problem = self.refine([solution.widths])
+            expected = problem.predicted(solution.widths) * scale
+            if expected <= most:
+                self._attempt(solution, expected, attempts)
+                problem, best = self.refine([]), self._best(attempts) or best
+        return best
+
+    def _attempt(self, solution: Solution, expected: float, attempts: list[Attempt]) -> Measurement:
+        """Build and measure a plan."""
+        attempts.append(Attempt(solution, expected, self.measure(solution.widths)))
+        return attempts[-1].measured
+
     def _cost(
         self, solution: Solution, problem: Problem, scale: float, attempts: list[Attempt]
     ) -> float:
@@ -220,8 +256,7 @@ class Replanner:
         expected = problem.predicted(solution.widths) * scale
         if expected > _PLAUSIBLE * self.budget:
             return expected
-        attempts.append(Attempt(solution, expected, self.measure(solution.widths)))
-        return attempts[-1].measured.median
+        return self._attempt(solution, expected, attempts).median
 
     def _best(self, attempts: list[Attempt]) -> Attempt | None:
         return next(iter(_within(attempts, self.budget)), None)
