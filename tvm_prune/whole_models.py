@@ -115,7 +115,7 @@ class WholeModels:
         """Cost of the tuned dense model, from an earlier run where there is one."""
         dense = self.compilation.dense
         if known := self._recorded(dense):
-            return self._found(dense, known)
+            return known
         [cost] = self.measure([self.build(dense)], _DENSE_LOOKS)
         if cost.spread > _NOISY:
             logger.warning(
@@ -184,7 +184,7 @@ class WholeModels:
         if widths == self.compilation.dense:
             return self.dense_cost()
         if known := self._recorded(widths):
-            return self._found(widths, known)
+            return known
         [cost] = self.measured_again([widths])
         return cost
 
@@ -211,13 +211,13 @@ class WholeModels:
 
     def _recorded(self, widths: Widths) -> Measurement | None:
         outcome = self.session.records.get(self._key(widths))
-        return outcome if isinstance(outcome, Measurement) else None
+        if not isinstance(outcome, Measurement):
+            return None
+        self.costs[widths] = outcome
+        return outcome
 
     def _record(self, widths: Widths, cost: Measurement) -> Measurement:
         self.session.records.put({self._key(widths): cost})
-        return self._found(widths, cost)
-
-    def _found(self, widths: Widths, cost: Measurement) -> Measurement:
         self.costs[widths] = cost
         return cost
 

@@ -69,7 +69,7 @@ class LatencyFitter:
     _told: ModelError | None = None
     _intervals: Intervals | None = None
     _calibrated: int = 0
-    _fitted: LatencyModel | None = None
+    _fitted: tuple[object, LatencyModel] | None = None
 
     @property
     def is_told(self) -> bool:
@@ -83,14 +83,10 @@ class LatencyFitter:
             key = (sample.family, sample.widths)
             if key not in self.held_out:
                 self.samples.setdefault(key, sample)
-        if len(self.samples) == before:
-            return False
-        self._fitted = None
-        return True
+        return len(self.samples) > before
 
     def hold_out(self, samples: Sequence[Sample]) -> None:
         """Keep measurements for telling the error; those learned from already are not kept."""
-        self._fitted = None
         for sample in samples:
             key = (sample.family, sample.widths)
             if key not in self.samples:
@@ -98,7 +94,7 @@ class LatencyFitter:
 
     def tell(self, error: ModelError) -> None:
         """Take over an error that was told earlier on held-out kernels."""
-        self._told, self._fitted = error, None
+        self._told = error
 
     def release(self) -> None:
         """Tell the error for the last time, and learn from the held-out measurements as well."""
@@ -106,7 +102,6 @@ class LatencyFitter:
             self._told = self.fit().error
             released, self.held_out = self.held_out, {}
             self.samples.update(released)
-            self._fitted = None
 
     def fit(self) -> LatencyModel:
         """Fit a model to all measurements but those that are held out.
@@ -118,9 +113,15 @@ class LatencyFitter:
         Raises:
             MeasureError: if a dense kernel is missing or a measurement is not a positive number.
         """
-        if self._fitted is None:
-            self._fitted = self._newly_fitted()
-        return self._fitted
+        if self._fitted is None or self._fitted[0] != self._state:
+            model = self._newly_fitted()
+            self._fitted = self._state, model
+        return self._fitted[1]
+
+    @property
+    def _state(self) -> object:
+        """Changes with all that a fit goes by: measurements are only ever added."""
+        return len(self.samples), len(self.held_out), self._told
 
     def _newly_fitted(self) -> LatencyModel:
         samples = list(self.samples.values())

@@ -100,7 +100,7 @@ class LatencyModel:
 
     def _explained(self, widths: Widths, measured: float) -> Explained:
         kernels = kernels_at(self.families, widths)
-        costs = tuple(self._calls(kernel) for kernel in kernels)
+        costs = tuple(self._cost_of_calls(kernel) for kernel in kernels)
         return Explained(tuple(each.widths for each in kernels), costs, self.overhead, measured)
 
     def hopeful(self) -> LatencyModel:
@@ -118,18 +118,21 @@ class LatencyModel:
 
         A kernel of width zero is one that is not there.
         """
-        own, cost = self.families[family], np.zeros(len(widths))
-        known = [self.measured.get((family, key)) for key in map(tuple, widths.tolist())]
-        told = np.array([each is not None for each in known], dtype=bool)
-        guessed = (widths > 0).all(axis=1) & ~told
-        cost[told] = [each for each in known if each is not None]
+        cost = self._known(family, widths)
+        guessed = np.isnan(cost) & (widths > 0).all(axis=1)
+        cost[np.isnan(cost)] = 0.0
         if guessed.any():
-            dense = self.dense_costs[family]
+            own, dense = self.families[family], self.dense_costs[family]
             cost[guessed] = predict_unseen(self.booster, own, widths[guessed], dense)
             if self.hope:
                 half = self.intervals.half_width(family, widths[guessed].astype(np.float64))
                 cost[guessed] *= np.exp(-self.hope * np.minimum(half, WIDEST))
         return cost
+
+    def _known(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Measured cost of one call, not a number where there is none: (n, groups) -> (n,)."""
+        keys = map(tuple, widths.tolist())
+        return np.array([self.measured.get((family, key), np.nan) for key in keys], dtype=float)
 
     def interval(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
         """Lowest and highest plausible cost of one call: (n, groups of the family) -> (n, 2).
@@ -144,9 +147,7 @@ class LatencyModel:
     def uncertainty(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
         """Half-widths of the intervals, in logarithms of cost: (n, groups) -> (n,)."""
         half = self.intervals.half_width(family, widths.astype(np.float64))
-        for row, key in enumerate(map(tuple, widths.tolist())):
-            if (family, key) in self.measured:
-                half[row] = 0.0
+        half[~np.isnan(self._known(family, widths))] = 0.0
         return half
 
     def in_model(self, family: int, widths: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -163,9 +164,9 @@ class LatencyModel:
 
     def total(self, widths: Sequence[int]) -> float:
         """Cost of all kernel calls of the model at the given width of every group."""
-        return sum(self._calls(kernel) for kernel in kernels_at(self.families, widths))
+        return sum(self._cost_of_calls(kernel) for kernel in kernels_at(self.families, widths))
 
-    def _calls(self, kernel: Kernel) -> float:
+    def _cost_of_calls(self, kernel: Kernel) -> float:
         """Cost of all calls of a kernel in the model."""
         [cost] = self.in_model(kernel.family, kernel.row.astype(np.int64)).tolist()
         return float(cost) * len(self.families[kernel.family].calls)
