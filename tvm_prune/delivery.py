@@ -21,8 +21,8 @@ Arrays = Mapping[str, NDArray[Any]]
 DEPLOYMENTS = 4
 """How many plans are delivered until one meets the budgets, at most."""
 
-LEAST_MARGIN, MOST_MARGIN = 0.01, 0.03
-"""Share of the latency bound that is given up each time the delivered model misses it."""
+FIRST_MARGIN, LATER_MARGIN = 0.01, 0.03
+"""Shares of the latency bound that are given up when a delivered model misses it, and another."""
 
 NEAR = 0.03
 """Distance from the bound, relative to it, within which one measurement in seconds says little."""
@@ -122,15 +122,15 @@ def _tightened(
 ) -> dict[str, float]:
     """Shares of the missed bounds to plan for: less by as much as they were missed by.
 
-    How far one model misses a latency says little of others, so that no more than a little of it
-    is given up; what is counted is off for all alike.
+    How far one model misses a latency says little of others, so that of a latency a little is given
+    up whatever it was; what is counted is off for all alike.
     """
     found = {}
     for name in missed:
-        share, met = margins.get(name, 1.0), limits[name] / costs[name]
+        met = limits[name] / costs[name]
         if name == "latency":
-            met = min(max(met, 1.0 - MOST_MARGIN), 1.0 - LEAST_MARGIN)
-        found[name] = share * met
+            met = 1.0 - (LATER_MARGIN if name in margins else FIRST_MARGIN)
+        found[name] = margins.get(name, 1.0) * met
     return found
 
 

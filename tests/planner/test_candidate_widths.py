@@ -13,7 +13,7 @@ from tables import TableFamily, TableModel
 from tvm_prune.channels import smallest_width
 from tvm_prune.latency import LatencyModel, friendly_widths
 from tvm_prune.planner import candidate_widths
-from tvm_prune.planner.widths import MOST_CANDIDATES
+from tvm_prune.planner.widths import LEAST_CHOICE, MOST_CHOICE, most_candidates
 
 
 def candidates(
@@ -52,7 +52,7 @@ def test_candidates_ascend_to_the_dense_width(
         assert widths == sorted(set(widths))
         assert widths[-1] == most
         assert widths[0] >= smallest_width(most)
-        assert len(widths) <= MOST_CANDIDATES
+        assert len(widths) <= MOST_CHOICE
 
 
 @given(models())
@@ -120,11 +120,18 @@ def test_a_group_that_no_kernel_depends_on_stays_dense() -> None:
 
 def test_many_good_widths_are_thinned_out_evenly_over_the_costs() -> None:
     [widths] = candidates([sawtooth(512, 1)], (512,))
-    assert len(widths) == MOST_CANDIDATES
+    assert len(widths) == MOST_CHOICE
     assert widths[0] == smallest_width(512)
     assert widths[-2:] == [511, 512]
     steps = np.diff(widths[:-1])
     assert steps.max() <= steps.min() + 1
+
+
+@pytest.mark.parametrize(
+    ("kernels", "most"), [(1, MOST_CHOICE), (12, MOST_CHOICE), (30, 25), (200, LEAST_CHOICE)]
+)
+def test_groups_of_large_networks_have_fewer_candidates(kernels: int, most: int) -> None:
+    assert most_candidates(kernels) == most
 
 
 def test_costs_of_all_kernels_of_a_group_count() -> None:
@@ -155,8 +162,8 @@ def test_where_width_has_a_price_candidates_reach_from_the_narrowest_to_the_wide
     ):
         assert widths == sorted(set(widths))
         assert (widths[0], widths[-1]) == (lowest, highest)
-        assert len(widths) <= MOST_CANDIDATES
-        if highest - lowest >= MOST_CANDIDATES:
+        assert len(widths) <= MOST_CHOICE
+        if highest - lowest >= MOST_CHOICE:
             assert max(np.diff(widths)) <= (highest - lowest) / 2
 
 

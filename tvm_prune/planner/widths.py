@@ -11,7 +11,13 @@ from tvm_prune.channels import Limits
 from tvm_prune.latency import LatencyModel, Widths, friendly_widths
 from tvm_prune.units import EXACT
 
-MOST_CANDIDATES = 14
+LEAST_CHOICE, MOST_CHOICE = 14, 40
+"""Candidates of a group, at most: of large and of small networks."""
+_PAIRS = 20_000
+"""Pairs of widths of which all kernels together have a cost, at most, for a choice above the least.
+
+Each is a variable of the planner's program.
+"""
 
 
 def candidate_widths(
@@ -20,9 +26,9 @@ def candidate_widths(
     """Widths worth choosing, for every group, ascending; the highest allowed is always one.
 
     A width is worth choosing if every wider one is predicted to cost more while the other groups
-    are dense: anything else keeps fewer channels and is no faster. Where costs are noisy, half of
-    the choices are widths that schedules like: of the others the model knows less, and those that
-    look best among many are often those it errs most about.
+    are dense: anything else keeps fewer channels and is no faster. Where costs are noisy, up to
+    half of the choices are widths that schedules like: of the others the model knows less, and
+    those that look best among many are often those it errs most about.
 
     Args:
         model: predicts costs.
@@ -31,12 +37,21 @@ def candidate_widths(
         spread: whether width has a price beyond latency, as a bound on parameters gives it. Half
             of the candidates are then spread over all widths, the narrowest one included.
     """
-    return [_candidates(model, dense, group, limits[group], spread) for group in range(len(dense))]
+    most = most_candidates(len(model.families))
+    return [
+        _candidates(model, dense, group, limits[group], most, spread) for group in range(len(dense))
+    ]
+
+
+def most_candidates(kernels: int) -> int:
+    """How many widths a group may choose of, at most, in a network of so many kernels."""
+    return min(max(math.isqrt(_PAIRS // max(kernels, 1)), LEAST_CHOICE), MOST_CHOICE)
 
 
 def _candidates(
-    model: LatencyModel, dense: Widths, group: int, limit: tuple[int, int], spread: bool
+    model: LatencyModel, dense: Widths, group: int, limit: tuple[int, int], most: int, spread: bool
 ) -> list[int]:
+    """At most so many of the widths within a limit."""
     lowest, highest = limit
     widths = np.arange(lowest, highest + 1)
     costs = np.zeros(len(widths))
@@ -47,12 +62,12 @@ def _candidates(
         own[:, family.groups.index(group)] = widths
         costs += model.predict(index, own) * len(family.calls)
     cost = dict(zip(widths.tolist(), costs.tolist(), strict=True))
-    most = (MOST_CANDIDATES - 1) // 2 if spread else MOST_CANDIDATES - 1
+    cheap = (most - 1) // 2 if spread else most - 1
     reliable = [] if model.unit in EXACT else _worthwhile(friendly_widths(*limit), cost)
-    chosen = {*_thin_out(reliable, cost, (most + 1) // 2), highest}
-    chosen |= set(_thin_out(_worthwhile(sorted(cost), cost), cost, most - len(chosen) + 1))
+    chosen = {*_thin_out(reliable, cost, (cheap + 1) // 2), highest}
+    chosen |= set(_thin_out(_worthwhile(sorted(cost), cost), cost, cheap - len(chosen) + 1))
     if spread:
-        chosen |= _spread_out(cost, MOST_CANDIDATES - 1 - most)
+        chosen |= _spread_out(cost, most - 1 - cheap)
     return sorted(chosen)
 
 
