@@ -27,7 +27,7 @@ CLOSE_WHERE_EXACT = 0.995
 """The same where costs are exact, so that a plan so close is not within it by chance."""
 SAME_SCALE = 1.03
 """Two ratios of measured to predicted cost that are this close are not told apart."""
-IMPROVEMENTS = 4
+IMPROVEMENTS = 2
 """Plans that are expected hardly above the budget that are built in the end, at most."""
 _HARDLY = 1.01
 """Expected cost over the budget up to which they are."""

@@ -11,9 +11,9 @@ from tvm_prune.channels import Limits
 from tvm_prune.latency import LatencyModel, Widths, friendly_widths
 from tvm_prune.units import EXACT
 
-LEAST_CHOICE, MOST_CHOICE = 14, 40
+LEAST_CHOICE, MOST_CHOICE = 14, 32
 """Candidates of a group, at most: of large and of small networks."""
-_PAIRS = 20_000
+_PAIRS = 12_500
 """Pairs of widths of which all kernels together have a cost, at most, for a choice above the least.
 
 Each is a variable of the planner's program.
