@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from small_kernels import (
     ABORTS,
@@ -16,6 +17,8 @@ from small_kernels import (
 )
 
 from tvm_prune.measure import LocalMeasurer, Repeats
+from tvm_prune.measure.pool import WorkerPool
+from tvm_prune.measure.repeats import SITTINGS
 from tvm_prune.measurement import Artifact, Failure, Measurement
 from tvm_prune.tuning import kernel_calls, open_database, tune
 
@@ -53,6 +56,32 @@ def test_a_kernel_is_built_and_measured(measurer, kernel) -> None:
     assert measurement.unit == measurer.unit == "seconds"
     assert len(measurement.samples) == 3
     assert all(0 < sample < 1 for sample in measurement.samples)
+
+
+def test_processes_for_the_next_models_start_when_models_were_measured(
+    target, library, squares
+) -> None:
+    measurer = LocalMeasurer(target)
+    before = {child.pid for child in psutil.Process().children()}
+    measurer.time_models([library(16)], squares(16), rounds=SITTINGS)
+    waiting = {child.pid for child in psutil.Process().children()} - before
+    assert len(waiting) == SITTINGS
+    measurer.time_models([library(16)], squares(16), rounds=SITTINGS)
+    assert not waiting & {child.pid for child in psutil.Process().children()}
+    measurer.close()
+    assert {child.pid for child in psutil.Process().children()} == before
+
+
+def test_kernels_wait_for_processes_that_are_starting(
+    measurer, kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [artifact] = measurer.build([kernel(32)])
+    events = []
+    run, settle = WorkerPool.map, WorkerPool.settle
+    monkeypatch.setattr(WorkerPool, "map", lambda *job: (events.append("run"), run(*job))[1])
+    monkeypatch.setattr(WorkerPool, "settle", lambda pool: (events.append("wait"), settle(pool))[0])
+    measurer.run([artifact])
+    assert events.index("wait") < events.index("run")
 
 
 def test_a_kernel_takes_at_least_as_long_as_it_sleeps(measurer) -> None:

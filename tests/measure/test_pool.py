@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -58,6 +59,30 @@ def test_a_process_ends_with_its_turn(pool) -> None:
     process, _, _ = next(turns)
     assert not psutil.pid_exists(process)
     next(turns)
+
+
+def test_turns_run_in_the_processes_that_were_launched_for_them(pool) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    pool.launch(2)
+    launched = {child.pid for child in psutil.Process().children()} - before
+    assert {process for process, _, _ in pool.take_turns(presence, [(0.0,), (0.0,)])} == launched
+
+
+def test_turns_never_run_in_a_process_that_was_used(pool) -> None:
+    used = set(pool.map(os.getpid, [()] * 4))
+    assert not used & {process for process, _, _ in pool.take_turns(presence, [(0.0,), (0.0,)])}
+
+
+def test_a_pool_is_settled_when_its_processes_have_imported_everything(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    pool = WorkerPool(
+        1, timeout=60, imports=("pool_slow_import",), environment={"STARTED": str(started)}
+    )
+    pool.launch(1)
+    assert not started.exists()
+    pool.settle()
+    assert started.exists()
+    pool.close()
 
 
 def test_a_turn_that_crashes_costs_that_turn_only(pool) -> None:

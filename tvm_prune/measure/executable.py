@@ -13,7 +13,7 @@ from tvm_prune.errors import MeasureError
 from tvm_prune.machine import conditions, core_count
 from tvm_prune.measure import jobs
 from tvm_prune.measure.pool import Failed, WorkerPool
-from tvm_prune.measure.repeats import Repeats, divided, pooled
+from tvm_prune.measure.repeats import SITTINGS, Repeats, divided, pooled
 from tvm_prune.measurement import Measurement
 
 _TIMEOUT = 600.0
@@ -79,12 +79,51 @@ def measure_interleaved(
     Raises:
         MeasureError: if a model cannot be loaded, crashes, or all take longer than ten minutes.
     """
-    paths, length = [str(library) for library in libraries], repeats or Repeats()
-    turns = [(paths, dict(inputs), share, length) for share in divided(rounds)]
-    with closing(runner_pool(threads or core_count(), len(turns), timeout=_TIMEOUT)) as runners:
-        sittings = [_checked(result) for result in runners.take_turns(jobs.time_models, turns)]
-    now = conditions()
-    return [Measurement(own, "seconds", now) for own in pooled(sittings)]
+    with closing(ModelTimer(threads or core_count())) as timer:
+        return timer.measure(libraries, inputs, rounds=rounds, repeats=repeats or Repeats())
+
+
+class ModelTimer:
+    """Measures models as :func:`measure_interleaved` does, many times.
+
+    The processes in which models will run begin to start when they are first foreseen: that takes
+    seconds, longer than measuring a fast model does. Whoever measures anything else in the meantime
+    has to wait for them.
+
+    Args:
+        threads: size of TVM's thread pool.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._runners = runner_pool(threads, SITTINGS, timeout=_TIMEOUT)
+
+    def measure(
+        self,
+        libraries: Sequence[Path],
+        inputs: Mapping[str, npt.NDArray[Any]],
+        *,
+        rounds: int,
+        repeats: Repeats,
+    ) -> list[Measurement]:
+        """Latencies of models that take turns; see :func:`measure_interleaved`."""
+        paths = [str(library) for library in libraries]
+        turns = [(paths, dict(inputs), share, repeats) for share in divided(rounds)]
+        results = self._runners.take_turns(jobs.time_models, turns)
+        sittings = [_checked(result) for result in results]
+        now = conditions()
+        return [Measurement(own, "seconds", now) for own in pooled(sittings)]
+
+    def foresee(self) -> None:
+        """Begin to start the processes of the next measurement."""
+        self._runners.launch(SITTINGS)
+
+    def settle(self) -> None:
+        """Wait until no process is starting."""
+        self._runners.settle()
+
+    def close(self) -> None:
+        """Stop all processes."""
+        self._runners.close()
 
 
 def run_in_worker(function: Any, arguments: tuple[Any, ...], threads: int | None) -> Any:

@@ -15,7 +15,7 @@ from tvm_prune.machine import conditions
 from tvm_prune.measure import jobs
 from tvm_prune.measure.batches import run_executable_batches
 from tvm_prune.measure.building import KernelBuilder
-from tvm_prune.measure.executable import measure_interleaved, runner_pool
+from tvm_prune.measure.executable import ModelTimer, runner_pool
 from tvm_prune.measure.pool import Failed
 from tvm_prune.measure.repeats import Repeats
 from tvm_prune.measure.turns import batches
@@ -54,6 +54,7 @@ class LocalMeasurer:
             target, executor=executor, builders=builders, timeout=build_timeout
         )
         self._runner = runner_pool(self._threads, timeout=run_timeout)
+        self._models = ModelTimer(self._threads)
 
     @property
     def unit(self) -> str:
@@ -66,6 +67,7 @@ class LocalMeasurer:
 
     def run(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
         """Measure kernels in turns, on randomly filled arguments and a warm cache."""
+        self._models.settle()
         outcomes: list[Measurement | Failure] = []
         for batch in batches([artifact.arguments for artifact in artifacts]):
             outcomes += self._run_in_turns([artifacts[index] for index in batch])
@@ -78,16 +80,21 @@ class LocalMeasurer:
     def time_models(
         self, libraries: Sequence[Path], inputs: Mapping[str, Array], *, rounds: int = 15
     ) -> list[Measurement]:
-        """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`."""
+        """Latencies of models that take turns; see :class:`~tvm_prune.measurement.ModelRunner`.
+
+        Where models are measured there will be others: the processes for the next ones start while
+        those are compiled.
+        """
         repeats = Repeats(cooldown=self._repeats.cooldown)
-        return measure_interleaved(
-            libraries, inputs, rounds=rounds, threads=self._threads, repeats=repeats
-        )
+        found = self._models.measure(libraries, inputs, rounds=rounds, repeats=repeats)
+        self._models.foresee()
+        return found
 
     def close(self) -> None:
         """Stop all processes and delete all artifacts."""
         self._builder.close()
         self._runner.close()
+        self._models.close()
 
     def _run_in_turns(self, artifacts: Sequence[Artifact]) -> list[Measurement | Failure]:
         """Measure kernels; those that cost the process are left out, and the others run again."""

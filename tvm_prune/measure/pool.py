@@ -104,8 +104,10 @@ class WorkerPool:
         """
         results: list[Any | Failed] = [None] * len(jobs)
         todo = iter(enumerate(jobs))
-        self.close()
         try:
+            for index, worker in enumerate(self._workers):
+                if worker is not None and worker.uses:
+                    self._drop(index)
             self.start(len(jobs))
             for index in range(len(jobs)):
                 self._give_next(index, function, todo, results)
@@ -115,13 +117,21 @@ class WorkerPool:
         finally:
             self.close()
 
+    def launch(self, workers: int) -> None:
+        """Begin to start that many workers, without waiting for them."""
+        for index in range(min(workers, len(self._workers))):
+            self._ensure_worker(index)
+
+    def settle(self) -> None:
+        """Wait until no worker is starting, so that none disturbs what comes next."""
+        for worker in self._workers:
+            if worker is not None:
+                worker.await_ready()
+
     def start(self, workers: int) -> None:
         """Have that many workers ready, so that their start does not delay what comes next."""
-        started = range(min(workers, len(self._workers)))
-        for index in started:
-            self._ensure_worker(index)
-        for index in started:
-            self._ensure_worker(index).await_ready()
+        self.launch(workers)
+        self.settle()
 
     def close(self) -> None:
         """Stop all workers; the pool can be used again and starts new ones."""
