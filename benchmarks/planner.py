@@ -17,7 +17,8 @@ Their one number is found on the *measured* latency; then ours is planned with w
 measured at as its budget, which is corrected until the two, in turns, take the same time. Schedules
 and recovery are the same for all. This is done for two objectives: ``importance`` (l2), judged by
 the importance that is kept, and the product's default, by which the budgets in multiply-accumulates
-choose as well, judged by accuracy. In the end the two models of a pair are measured once more, in
+choose as well, judged by accuracy and by the loss that it
+expects. In the end the two models of a pair are measured once more, in
 turns with the dense one; how much longer one of them takes is told turn by turn. Seed 0 is the
 network in ``examples/``; others are trained as that one was. They share their kernels.
 """
@@ -223,6 +224,13 @@ def _leads(
         if len(points) > 1:
             error = statistics.stdev(points) / len(points) ** 0.5
             figures[f"accuracy_lead_over_{method}_points_error"] = error
+        losses = [
+            ours["expected_loss"] / its["expected_loss"] - 1
+            for ours, its in pairs
+            if "expected_loss" in ours
+        ]
+        if losses:
+            figures[f"expected_loss_over_{method}_percent"] = statistics.mean(losses) * 100
         return figures
     for name, key in {"importance": "kept", "importance_sum": "sum_share"}.items():
         leads = [ours[f"importance_{key}"] / its[f"importance_{key}"] - 1 for ours, its in pairs]

@@ -131,6 +131,15 @@ def _methods(run: Run) -> Mapping[str, Callable[[float], Widths]]:
     }
 
 
+def _expected_loss(run: Run, widths: Widths) -> dict[str, float]:
+    """What all groups lose one by one, added up, where their sensitivity is what is planned by."""
+    curves = run.search.compilation.shares
+    if not curves:
+        return {}
+    shares = [curve[width] for curve, width in zip(curves, widths, strict=True)]
+    return {"expected_loss": float(sum(1.0 / share - 1.0 for share in shares))}
+
+
 def _importance(run: Run, widths: Widths) -> tuple[float, float]:
     """Harmonic mean over the groups of the share kept, and the share of the plain sum."""
     scores = run.search.compilation.scores
@@ -154,6 +163,7 @@ def _delivered(run: Run, pair: Mapping[str, Widths], folder: Path) -> list[dict[
                 "latency_while_searching": models.cost(widths).median,
                 "importance_kept": mean,
                 "importance_sum_share": total,
+                **_expected_loss(run, widths),
                 "accuracy": run.accuracy_of(libraries[-1], deployed.model),
                 "dense_accuracy": run.dense_accuracy,
                 "parameters": deployed.model.parameter_count,
