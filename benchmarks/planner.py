@@ -17,10 +17,10 @@ Their one number is found on the *measured* latency; then ours is planned with w
 measured at as its budget, which is corrected until the two, in turns, take the same time. Schedules
 and recovery are the same for all. This is done for two objectives: ``importance`` (l2), judged by
 the importance that is kept, and the product's default, by which the budgets in multiply-accumulates
-choose as well, judged by accuracy and by the loss that it
-expects. In the end the two models of a pair are measured once more, in
-turns with the dense one; how much longer one of them takes is told turn by turn. Seed 0 is the
-network in ``examples/``; others are trained as that one was. They share their kernels.
+choose as well, judged by accuracy and by the loss that it expects. In the end the two models of a
+pair are measured once more, in turns with the dense one; how much longer one of them takes is told
+turn by turn. Seed 0 is the network in ``examples/``; others are trained as that one was. They share
+their kernels.
 """
 
 from __future__ import annotations
