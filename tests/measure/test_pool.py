@@ -12,6 +12,7 @@ import psutil
 import pytest
 from pool_jobs import presence, step_by_step
 
+from tvm_prune.errors import MeasureError
 from tvm_prune.measure.pool import Failed, WorkerPool
 
 
@@ -147,6 +148,19 @@ def test_a_job_that_hangs_or_crashes_tells_what_it_was_at(patient) -> None:
 def test_a_started_pool_has_its_workers_ready(pool) -> None:
     pool.start(2)
     assert len(set(pool.map(os.getpid, [()] * 4))) == 2
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda pool: pool.settle(), lambda pool: list(pool.take_turns(presence, [(0.0,)]))],
+    ids=["settle", "turns"],
+)
+def test_a_worker_that_does_not_start_is_told_and_its_pool_can_be_closed(use) -> None:
+    pool = WorkerPool(1, timeout=60, imports=("no_such_module",))
+    pool.launch(1)
+    with pytest.raises(MeasureError, match=r"worker does not start: worker ended \(exit 1\)"):
+        use(pool)
+    pool.close()
 
 
 def test_a_worker_that_was_killed_between_two_calls_is_replaced(impatient) -> None:

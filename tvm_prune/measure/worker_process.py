@@ -47,6 +47,7 @@ class WorkerProcess:
                 start_new_session=True,
             )
         self._ready = False
+        self._ending: str | None = None
         self.uses = 0
         self.busy = False
         self.position = -1
@@ -88,7 +89,15 @@ class WorkerProcess:
         return succeeded, value
 
     def kill(self) -> str:
-        """End the process; returns how it ended, with the first line its last job printed."""
+        """End the process; returns how it ended, with the first line its last job printed.
+
+        One that was ended already stays so, and ended as it did.
+        """
+        if self._ending is None:
+            self._ending = self._end()
+        return self._ending
+
+    def _end(self) -> str:
         self.connection.close()
         try:
             status = self._process.wait(timeout=_GRACE)
