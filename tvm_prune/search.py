@@ -247,7 +247,7 @@ class Search:
     def _replan(self, latency: float, ceilings: tuple[Ceiling, ...], bound: str) -> list[Attempt]:
         """Plan, build, measure and correct within a latency, which is called `bound` in errors."""
         count = itertools.count(1)
-        most = ROUNDS + CHALLENGES + IMPROVEMENTS
+        most = ROUNDS + 2 * CHALLENGES + IMPROVEMENTS
         with self.progress.step("planning, building and measuring", most) as step:
 
             def refine(choices: list[Widths]) -> Problem:
@@ -258,7 +258,8 @@ class Search:
                 return self.models.cost(widths)
 
             scale = latency / self._to_predict(refine([]), latency)
-            by_work = ByWork.at_multiples(self.counts["macs"], self.compilation.limits)
+            work, limits = self.counts["macs"], self.compilation.limits
+            by_work = ByWork.at_multiples(work, limits), ByWork.at_any_width(work, limits)
             return Replanner(refine, attempt, latency, scale, bound, by_work).run()[1]
 
     def _measured_again(self, choices: Sequence[Widths]) -> list[Measurement]:

@@ -11,10 +11,13 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tvm_prune.channels import Limits
 from tvm_prune.latency import Widths
 from tvm_prune.planner.counts import Ceiling, Count
 from tvm_prune.planner.solve import Problem, Solution, solve
+from tvm_prune.planner.widths import most_candidates
 
 MULTIPLE = 8
 
@@ -43,6 +46,23 @@ class ByWork:
             work,
             [
                 sorted({*range(-(-lowest // MULTIPLE) * MULTIPLE, highest, MULTIPLE), highest})
+                for lowest, highest in limits
+            ],
+        )
+
+    @classmethod
+    def at_any_width(cls, work: Count, limits: Limits) -> ByWork:
+        """At widths that are spread evenly from the lowest to the highest.
+
+        Args:
+            work: multiply-accumulates of the model at any widths.
+            limits: lowest and highest width of every group.
+        """
+        most = most_candidates(len(work.products))
+        return cls(
+            work,
+            [
+                np.unique(np.linspace(lowest, highest, most).round().astype(int)).tolist()
                 for lowest, highest in limits
             ],
         )

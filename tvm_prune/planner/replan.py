@@ -18,9 +18,9 @@ REFINEMENTS = 4
 HOPES = 3
 """Plans that may be better than they look whose kernels are measured before one is chosen."""
 CHALLENGES = 4
-"""Plans chosen by their work that are built once there is one to compare them with, at most."""
+"""Plans of one way to choose by work that are built once there is one to compare with, at most."""
 LOOKS = 8
-"""Plans chosen by their work whose kernels are measured for that, at most."""
+"""Plans of one such way whose kernels are measured for that, at most."""
 CLOSE_ENOUGH = 0.97
 """Share of the budget that a plan should use before the search stops looking for a better one."""
 CLOSE_WHERE_EXACT = 0.995
@@ -28,9 +28,9 @@ CLOSE_WHERE_EXACT = 0.995
 SAME_SCALE = 1.03
 """Two ratios of measured to predicted cost that are this close are not told apart."""
 IMPROVEMENTS = 2
-"""Plans that are expected hardly above the budget that are built in the end, at most."""
+"""Plans that are expected to keep more than the best one that are built in the end, at most."""
 _HARDLY = 1.01
-"""Expected cost over the budget up to which they are."""
+"""Expected cost over the budget up to which they are, where costs are noisy."""
 _AHEAD = 1.15
 """Work of the first challenger, over that of the plan it challenges."""
 _PLAUSIBLE = 1.08
@@ -97,9 +97,9 @@ class Replanner:
         budget: bound on the measured cost.
         scale: expected over predicted cost of models that meet the budget.
         bound: what the bound is called in an error.
-        by_work: chooses the plans that challenge the best one; nobody does if absent.
-        improvements: plans expected hardly above the budget that are built in the end, at most;
-            none where costs are exact.
+        challengers: choose the plans that challenge the best one, one after another.
+        improvements: plans expected to keep more within the budget, or hardly above it where costs
+            are noisy, that are built in the end, at most.
     """
 
     refine: Callable[[list[Widths]], Problem]
@@ -107,7 +107,7 @@ class Replanner:
     budget: float
     scale: float
     bound: str = "budget"
-    by_work: ByWork | None = None
+    challengers: Sequence[ByWork] = ()
     improvements: int = IMPROVEMENTS
 
     def run(self) -> tuple[Attempt, list[Attempt]]:
@@ -116,7 +116,8 @@ class Replanner:
         A plan that was measured above the budget is not chosen again. After two of them in a row
         the next plan is to stay below the budget by as much as the last one was above it. Where
         a ratio of measured to predicted cost leaves no plan, ratios closer to one that did are
-        tried. In the end plans that are chosen by their work challenge the best one.
+        tried. In the end plans that are chosen by their work challenge the best one, and what they
+        taught is planned with.
 
         Raises:
             BudgetError: if no plan was measured within the budget; names the closest one.
@@ -126,11 +127,9 @@ class Replanner:
         best = self._best(attempts)
         if best is None:
             raise self._infeasible(attempts, cause) from cause
-        if self.by_work is not None:
-            best = self._challenged(best, self.by_work, problem, scale, attempts)
-        if best.measured.unit not in EXACT:
-            best = self._improved(best, scale, attempts)
-        return best, attempts
+        for by_work in self.challengers:
+            best = self._challenged(best, by_work, problem, scale, attempts)
+        return self._improved(best, scale, attempts), attempts
 
     def _approach(self, attempts: list[Attempt]) -> tuple[Problem, float, BudgetError | None]:
         """Plan and measure until the budget is used up; why it ended early, where it did."""
@@ -225,10 +224,12 @@ class Replanner:
     def _improved(self, best: Attempt, scale: float, attempts: list[Attempt]) -> Attempt:
         """The best plan once others that keep more importance were attempted too.
 
-        Expectations of plans are off by a few per cent, so that some of those that are expected
-        hardly above the budget are within it.
+        The challengers taught what their kernels cost. Where costs are noisy, expectations of plans
+        are off by a few per cent, so that some of those that are expected hardly above the budget
+        are within it.
         """
-        problem, most = self.refine([]), _HARDLY * self.budget
+        problem = self.refine([])
+        most = self.budget * (1.0 if best.measured.unit in EXACT else _HARDLY)
         most_built = len(attempts) + self.improvements
         for _ in range(2 * self.improvements):
             try:
