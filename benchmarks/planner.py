@@ -3,8 +3,9 @@
 Two experiments on the example network; rows of what is not run (experiment, objective, seed, level)
 are kept.
 
-*Random latency budgets.* For each, the network is planned, built, verified and measured as
-``tvm-prune prune`` does it (recovery left out: it changes no latency). The finished model is then
+*Random latency budgets.* Those that the results file holds already are not run again, so an
+interrupted run goes on. Each is planned, built, verified and measured as ``tvm-prune prune`` does
+it (recovery left out: it changes no latency). The finished model is then
 measured once more, in turns with the dense one. It counts as slower if its median is above the
 dense model's; where the two are closer than the spread of their ratio, turn by turn, both are
 measured a second time and that run decides. A budget that the program refuses is a row of its own
@@ -93,7 +94,9 @@ def main() -> None:
         if RANDOM_BUDGET in options.experiments:
             settings = replace(OBJECTIVES[IMPORTANCE], recover=False, **effort)
             with _started(_EXAMPLES, settings, options.board) as run:
-                rows += _random_budgets(run, options.budgets, Path(folder))
+                for row in _random_budgets(run, options.budgets, rows, Path(folder)):
+                    rows.append(row)
+                    write_results("planner", figures_of(rows), rows, options.output)
         if EQUAL_LATENCY in options.experiments:
             for seed, name in itertools.product(options.seeds, options.objectives):
                 settings = replace(OBJECTIVES[name], **effort)
@@ -107,10 +110,10 @@ def main() -> None:
 
 def _is_run(row: Mapping[str, Any], options: argparse.Namespace) -> bool:
     """Whether a stored row is about to be replaced."""
-    if row["experiment"] not in options.experiments:
-        return False
-    return row["experiment"] == RANDOM_BUDGET or (
-        row["objective"] in options.objectives
+    return (
+        row["experiment"] == EQUAL_LATENCY
+        and EQUAL_LATENCY in options.experiments
+        and row["objective"] in options.objectives
         and row["seed"] in options.seeds
         and row["level"] in options.levels
     )
@@ -145,16 +148,19 @@ def _test_images() -> dict[str, Any]:
     return {"input": test.images, "label": test.labels}
 
 
-def _random_budgets(run: Run, count: int, folder: Path) -> list[dict[str, Any]]:
+def _random_budgets(
+    run: Run, count: int, rows: Sequence[Mapping[str, Any]], folder: Path
+) -> Iterator[dict[str, Any]]:
+    """The rows of so many budgets, but for those that are there already."""
     generator = random.Random(SEED)
-    rows = []
-    for number in range(count):
-        ratio = generator.uniform(LOWEST_RATIO, HIGHEST_RATIO)
-        told = {"experiment": "random budget", "ratio": ratio, "circumstances": circumstances()}
-        row = told | _random_budget(run, ratio, folder / f"random-{number}.so")
-        rows.append(row)
-        print(f"{ratio:.3f}: {row.get('measured_ratio', 'refused')}", flush=True)
-    return rows
+    ratios = [generator.uniform(LOWEST_RATIO, HIGHEST_RATIO) for _ in range(count)]
+    known = {row["ratio"] for row in rows if row["experiment"] == RANDOM_BUDGET}
+    for number, ratio in enumerate(ratios):
+        if ratio not in known:
+            told = {"experiment": RANDOM_BUDGET, "ratio": ratio, "circumstances": circumstances()}
+            row = told | _random_budget(run, ratio, folder / f"random-{number}.so")
+            print(f"{ratio:.3f}: {row.get('measured_ratio', 'refused')}", flush=True)
+            yield row
 
 
 def _random_budget(run: Run, ratio: float, library: Path) -> dict[str, Any]:
