@@ -34,7 +34,7 @@ _HARDLY = 1.01
 _AHEAD = 1.15
 """Work of the first challenger, over that of the plan it challenges."""
 _PLAUSIBLE = 1.08
-"""Expected cost over the budget up to which a plan that keeps more importance is built."""
+"""Expected cost over the budget up to which a challenger is built, where costs are noisy."""
 _NARROW = 1.005
 """Two amounts of work that are this close are not told apart."""
 
@@ -228,8 +228,7 @@ class Replanner:
         are off by a few per cent, so that some of those that are expected hardly above the budget
         are within it.
         """
-        problem = self.refine([])
-        most = self.budget * (1.0 if best.measured.unit in EXACT else _HARDLY)
+        problem, most = self.refine([]), self._allowing(_HARDLY, attempts)
         most_built = len(attempts) + self.improvements
         for _ in range(2 * self.improvements):
             try:
@@ -255,9 +254,13 @@ class Replanner:
     ) -> float:
         """What a plan is measured at, or is expected to be where that is clearly too much."""
         expected = problem.predicted(solution.widths) * scale
-        if expected > _PLAUSIBLE * self.budget:
+        if expected > self._allowing(_PLAUSIBLE, attempts):
             return expected
         return self._attempt(solution, expected, attempts).median
+
+    def _allowing(self, excess: float, attempts: Sequence[Attempt]) -> float:
+        """The budget, and so much more where costs are not what they are expected to be."""
+        return self.budget * (1.0 if attempts[0].measured.unit in EXACT else excess)
 
     def _best(self, attempts: list[Attempt]) -> Attempt | None:
         return next(iter(_within(attempts, self.budget)), None)
