@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -34,7 +35,7 @@ def assert_best(problem: Problem, share: float) -> None:
     assert solution.widths in costs
     assert costs[solution.widths] <= budget
     assert solution.importance == pytest.approx(problem.importance(solution.widths))
-    assert solution.importance >= best * (1 - 1e-3)
+    assert 1 / solution.importance - 1 <= (1 / best - 1) * (1 + 1e-3) + 1e-9
     assert solution.predicted == pytest.approx(problem.predicted(solution.widths))
 
 
@@ -55,6 +56,13 @@ def test_kernels_of_a_few_nanoseconds_are_not_lost_in_the_solvers_tolerance(
 @given(problem=problems(unit_cost=1e7), share=st.floats(0, 1))
 def test_costs_may_be_millions_of_instructions(problem: Problem, share: float) -> None:
     assert_best(problem, share)
+
+
+@settings(max_examples=40)
+@given(problem=problems(), share=st.floats(0, 1))
+def test_losses_of_a_ten_thousandth_are_told_apart(problem: Problem, share: float) -> None:
+    curves = [1 - 1e-4 * (1 - kept_shares(score)) for score in problem.scores]
+    assert_best(replace(problem, curves=curves), share)
 
 
 @given(problem=problems())

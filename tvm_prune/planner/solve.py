@@ -35,7 +35,7 @@ class Solution:
         widths: chosen width of every group.
         importance: harmonic mean over the groups of the share of importance kept, 0..1.
         predicted: predicted cost of the whole model.
-        gap: relative distance to the best possible objective.
+        gap: relative distance of the noise-to-signal ratio to the least possible one.
     """
 
     widths: Widths
@@ -218,11 +218,15 @@ def _bounds(program: Program, problem: Problem, budget: float) -> list[_Bound]:
 
 
 def _noise(program: Program, problem: Problem) -> Expression:
-    """One over the share of importance kept, added up over the groups."""
+    """Importance removed over importance kept, added up over the groups, in thousandths.
+
+    The one that each group adds to one over the share kept is left out: the solver's gap is a share
+    of all there is, where losses may be thousandths themselves. A millionth is nothing to it.
+    """
     total = Expression()
     for group, candidates in enumerate(problem.candidates):
         shares = problem.shares(group)[list(candidates)]
-        total.add(program.single(group, (1.0 / shares).tolist()))
+        total.add(program.single(group, (1e3 * (1.0 / shares - 1.0)).tolist()))
     return total
 
 
