@@ -3,10 +3,10 @@ fine-tune.
 
     python -m benchmarks.accuracy [--architectures resnet8] [--seeds 0] [--ratios 0.5] ...
 
-All sides are compiled with the same schedules and measured in turns with the dense network. Each is
-as wide as the latency allows: what a side calls its amount (a budget, a share of the channels, a
-pruning ratio) is found by measuring. Of Torch-Pruning's criteria the one that
-is best on the test images counts, and is fine-tuned.
+All sides are compiled with the same schedules and measured in turns with the dense network, twice
+where that is near the latency. Each is as wide as the latency allows: what a side calls its amount
+(a budget, a share of the channels, a pruning ratio) is found by measuring. Of Torch-Pruning's
+criteria the one that is best on the test images counts, and is fine-tuned.
 
 All are pruned before any is fine-tuned. Rows that the results file holds already are not made
 again, so an interrupted run goes on.
@@ -34,7 +34,7 @@ from benchmarks.accuracy_networks import (
     train_all,
     trainings,
 )
-from benchmarks.accuracy_sides import Shapes, Subject, sides
+from benchmarks.accuracy_sides import Ratios, Subject, sides
 from benchmarks.results_file import circumstances, stored_rows, write_results
 from scripts.train_example import Settings as TrainingSettings
 from scripts.train_example import make_repeatable
@@ -93,7 +93,7 @@ def main() -> None:
         missing = {training: chosen for training, chosen in missing.items() if chosen}
         for training in train_all(list(missing)):
             print(f"trained {training.name} from seed {training.seed}", flush=True)
-        ratios: dict[str, dict[Shapes, float]] = {name: {} for name in options.architectures}
+        ratios: dict[str, Ratios] = {name: {} for name in options.architectures}
         for training, chosen in missing.items():
             for row in _new_rows(training, chosen, ratios[training.name], options):
                 rows.append(row)
@@ -144,7 +144,7 @@ def _missing(
 
 
 def _new_rows(
-    training: Training, missing: Mapping[float, Sequence[str]], ratios: dict[Shapes, float],
+    training: Training, missing: Mapping[float, Sequence[str]], ratios: Ratios,
     options: argparse.Namespace,
 ) -> Iterator[Row]:  # fmt: skip
     """The rows of one network: the sides that are missing, by the ratio."""
