@@ -5,11 +5,10 @@ are kept.
 
 *Random latency budgets.* Those that the results file holds already are not run again, so an
 interrupted run goes on. Each is planned, built, verified and measured as ``tvm-prune prune`` does
-it (recovery left out: it changes no latency). The finished model is then
-measured once more, in turns with the dense one. It counts as slower if its median is above the
-dense model's; where the two are closer than the spread of their ratio, turn by turn, both are
-measured a second time and that run decides. A budget that the program refuses is a row of its own
-and no plan.
+it (recovery left out: it changes no latency). The finished model is then measured once more, in
+turns with the dense one. It counts as slower if its median is above the dense model's; where the
+two are closer than the spread of their ratio, turn by turn, both are measured a second time and
+that run decides. A budget that the program refuses is a row of its own and no plan.
 
 *Equal latency.* Three other methods are looked for at each level: a budget in multiply-accumulates,
 by the same exact solver, over any widths and over multiples of eight alone, as is customary where
