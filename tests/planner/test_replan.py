@@ -86,6 +86,20 @@ class Board:
         ).run()
 
 
+def learning(
+    first: Problem, then: Problem, tells: Callable[[Widths], bool]
+) -> Callable[[list[Widths]], Problem]:
+    """One problem until the kernels of widths that tell were measured, and then another one."""
+    known = [first]
+
+    def refine(choices: list[Widths]) -> Problem:
+        if any(map(tells, choices)):
+            known.append(then)
+        return known[-1]
+
+    return refine
+
+
 def distorted(seed: int, strength: float = 1.0) -> tuple[Truth, Problem]:
     """A prediction, and a truth that no single factor brings in line with it."""
     prediction = chain(np.random.default_rng(seed))
@@ -174,13 +188,7 @@ def test_a_plan_whose_kernels_turn_out_slow_is_given_up_before_it_is_built() -> 
     budget = hopeful.predicted((8, 12, 7)) + 0.5
     assert true.predicted((8, 12, 7)) > budget
 
-    known: list[Problem] = [hopeful]
-
-    def refine(choices: list[Widths]) -> Problem:
-        if any(widths[0] == 8 for widths in choices):
-            known.append(true)
-        return known[-1]
-
+    refine = learning(hopeful, true, lambda widths: widths[0] == 8)
     built: list[Widths] = []
 
     def measure(widths: Widths) -> Measurement:
@@ -202,12 +210,7 @@ def test_a_plan_whose_kernels_may_be_faster_than_predicted_is_looked_at() -> Non
     families = [first, replace(second, table=table), *others]
     doubtful = replace(true, model=TableModel(families, hoped=true.model.families))  # type: ignore[arg-type]
     assert solve(true, budget).importance > solve(doubtful, budget).importance
-    known: list[Problem] = [doubtful]
-
-    def refine(choices: list[Widths]) -> Problem:
-        if any(widths[1] == 11 for widths in choices):
-            known.append(true)
-        return known[-1]
+    refine = learning(doubtful, true, lambda widths: widths[1] == 11)
 
     def measure(widths: Widths) -> Measurement:
         return Measurement((true.predicted(widths),), "simulated")
@@ -429,14 +432,10 @@ def test_what_a_plan_by_work_teaches_is_planned_with_where_costs_are_exact() -> 
     table = second.table.copy()  # type: ignore[attr-defined]
     table[:, [10, 11]] = 2 * budget
     families = [first, replace(second, table=table), *others]
-    known = [replace(true, model=TableModel(families))]  # type: ignore[arg-type]
+    doubtful = replace(true, model=TableModel(families))  # type: ignore[arg-type]
     challenger = replace(by_work(), candidates=[[9], [11], [7]])
-    assert solve(known[0], budget).importance < solve(true, budget).importance
-
-    def refine(choices: list[Widths]) -> Problem:
-        if any(widths[1] == 11 for widths in choices):
-            known.append(true)
-        return known[-1]
+    assert solve(doubtful, budget).importance < solve(true, budget).importance
+    refine = learning(doubtful, true, lambda widths: widths[1] == 11)
 
     def measure(widths: Widths) -> Measurement:
         return Measurement((true.predicted(widths),), "instructions")
