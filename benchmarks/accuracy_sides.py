@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +14,10 @@ import tvm_prune.torch
 from benchmarks.accuracy_networks import Data
 from benchmarks.equal_latency import widest_within
 from tvm_prune.budget import Budgets
-from tvm_prune.delivery import NEAR
+from tvm_prune.delivery import is_near
 from tvm_prune.deployment import recovered
 from tvm_prune.frontend import load
 from tvm_prune.latency import Widths
-from tvm_prune.measurement import Measurement
 from tvm_prune.plan import PruningPlan
 from tvm_prune.result import PruneResult
 from tvm_prune.transform import prune_parameters
@@ -79,10 +78,10 @@ class Subject:
         models, path = self.run.search.models, self.run.search.folder / "subject.so"
         models.compile(load(module, example=(self.example,)), path)
         libraries = [models.build(self.run.search.compilation.dense), path]
-        measured = models.measure(libraries)
-        if abs(_ratio(measured) - bound) <= NEAR * bound:
-            measured = pooled(measured, models.measure(libraries))
-        return _ratio(measured)
+        dense, pruned = models.measure(libraries)
+        if is_near(pruned, bound * dense.median):
+            dense, pruned = pooled([dense, pruned], models.measure(libraries))
+        return pruned.median / dense.median
 
     def result(self, ratio: float) -> PruneResult:
         """What the product delivers within a latency ratio."""
@@ -96,12 +95,6 @@ class Subject:
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in values.items()}
         module.load_state_dict(tensors, strict=False)
         return module.eval()
-
-
-def _ratio(measured: Sequence[Measurement]) -> float:
-    """Latency of the second of two models over that of the first."""
-    dense, pruned = measured
-    return pruned.median / dense.median
 
 
 def ours(subject: Subject, ratio: float) -> Pruned:

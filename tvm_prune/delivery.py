@@ -12,6 +12,7 @@ from tvm_prune.budget import Budgets, Costs
 from tvm_prune.deployment import Deployed, deploy, measured_twice
 from tvm_prune.errors import BudgetError
 from tvm_prune.finalists import with_the_best_first
+from tvm_prune.measurement import Measurement
 from tvm_prune.planner import CLOSE_ENOUGH, Planned
 from tvm_prune.search import Search
 from tvm_prune.units import SECONDS
@@ -24,7 +25,7 @@ DEPLOYMENTS = 4
 FIRST_MARGIN, LATER_MARGIN = 0.01, 0.03
 """Shares of the latency bound that are given up when a delivered model misses it, and another."""
 
-NEAR = 0.03
+_NEAR = 0.03
 """Distance from the bound, relative to it, within which one measurement in seconds says little."""
 
 
@@ -105,11 +106,15 @@ def _deployed(search: Search, planned: Planned, budgets: Budgets, calibration: A
     widths = planned.best.solution.widths
     deployed = deploy(search, widths, calibration)
     bound = budgets.limits(_dense_costs(search, deployed))["latency"]
-    cost = deployed.latency
-    if cost.unit == SECONDS and abs(cost.median - bound) <= NEAR * bound:
+    if is_near(deployed.latency, bound):
         deployed = measured_twice(search, deployed)
     search.models.learn(widths, deployed.dense_latency, deployed.latency)
     return deployed
+
+
+def is_near(cost: Measurement, bound: float) -> bool:
+    """Whether one measurement in seconds is so close to a bound that it takes another to tell."""
+    return cost.unit == SECONDS and abs(cost.median - bound) <= _NEAR * bound
 
 
 def _dense_costs(search: Search, deployed: Deployed) -> Costs:

@@ -246,8 +246,9 @@ class Search:
 
     def _replan(self, latency: float, ceilings: tuple[Ceiling, ...], bound: str) -> list[Attempt]:
         """Plan, build, measure and correct within a latency, which is called `bound` in errors."""
-        count = itertools.count(1)
-        most = ROUNDS + 2 * CHALLENGES + IMPROVEMENTS
+        count, work, limits = itertools.count(1), self.counts["macs"], self.compilation.limits
+        challengers = ByWork.at_multiples(work, limits), ByWork.at_any_width(work, limits)
+        most = ROUNDS + len(challengers) * CHALLENGES + IMPROVEMENTS
         with self.progress.step("planning, building and measuring", most) as step:
 
             def refine(choices: list[Widths]) -> Problem:
@@ -258,9 +259,7 @@ class Search:
                 return self.models.cost(widths)
 
             scale = latency / self._to_predict(refine([]), latency)
-            work, limits = self.counts["macs"], self.compilation.limits
-            by_work = ByWork.at_multiples(work, limits), ByWork.at_any_width(work, limits)
-            return Replanner(refine, attempt, latency, scale, bound, by_work).run()[1]
+            return Replanner(refine, attempt, latency, scale, bound, challengers).run()[1]
 
     def _measured_again(self, choices: Sequence[Widths]) -> list[Measurement]:
         with self.progress.step("measuring the best plans again", len(choices)) as step:

@@ -10,7 +10,7 @@ from tvm_prune.channels.groups import (
     find_channels,
 )
 from tvm_prune.channels.labelling import Barrier, Labelling, label
-from tvm_prune.channels.limits import Limits, smallest_width, width_limits
+from tvm_prune.channels.limits import Limits, smallest_width, spread_widths, width_limits
 from tvm_prune.channels.selection import Scores, keep_best, plan_for_units
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "label",
     "plan_for_units",
     "smallest_width",
+    "spread_widths",
     "width_limits",
 ]

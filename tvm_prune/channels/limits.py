@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
+import numpy as np
+
 from tvm_prune.channels.groups import ChannelGroup, Channels
 from tvm_prune.errors import PruneError
 from tvm_prune.settings import MOST_SPARSITY
@@ -19,6 +21,12 @@ Limits: TypeAlias = tuple[tuple[int, int], ...]
 def smallest_width(dense: int, max_sparsity: float = MOST_SPARSITY) -> int:
     """Fewest units a group of `dense` units may keep."""
     return max(1, math.ceil(dense * (1 - max_sparsity) - 1e-9))
+
+
+def spread_widths(lowest: int, highest: int, most: int) -> list[int]:
+    """Widths that are spread evenly, ascending, both ends included; so many of them at most."""
+    widths: list[int] = np.unique(np.linspace(lowest, highest, most).round().astype(int)).tolist()
+    return widths
 
 
 def width_limits(

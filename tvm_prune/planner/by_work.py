@@ -11,9 +11,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from tvm_prune.channels import Limits
+from tvm_prune.channels import Limits, spread_widths
 from tvm_prune.latency import Widths
 from tvm_prune.planner.counts import Ceiling, Count
 from tvm_prune.planner.solve import Problem, Solution, solve
@@ -59,13 +57,7 @@ class ByWork:
             limits: lowest and highest width of every group.
         """
         most = most_candidates(len(work.products))
-        return cls(
-            work,
-            [
-                np.unique(np.linspace(lowest, highest, most).round().astype(int)).tolist()
-                for lowest, highest in limits
-            ],
-        )
+        return cls(work, [spread_widths(lowest, highest, most) for lowest, highest in limits])
 
     def plan(self, problem: Problem, most: float, excluded: Collection[Widths] = ()) -> Solution:
         """The widths that keep most importance for at most this much work.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tvm_prune.activations import Graph, Walk
-from tvm_prune.channels import Limits, keep_best
+from tvm_prune.channels import Limits, keep_best, spread_widths
 from tvm_prune.importance import LABEL, Context
 from tvm_prune.importance.predictions import is_prediction, log_chances
 from tvm_prune.model import Array
@@ -112,7 +112,7 @@ def _curve(
     session = graph.session(graph.outputs, list(walk.checkpoint[0]), {}, fed)
     wanted = {value.name for value in session.get_inputs()} - fed
     width, lowest = len(score), limit[0]
-    tried = np.unique(np.linspace(lowest, width, WIDTHS + 1).round().astype(int))[:-1].tolist()
+    tried = spread_widths(lowest, width, WIDTHS + 1)[:-1]
     losses = []
     for narrow in tried:
         [kept] = keep_best([score], [narrow])
