@@ -3,6 +3,7 @@
     python -m scripts.tune_seeds --work seeds-work
     python -m scripts.tune_seeds --work seeds-work --board aarch64-qemu --clock estimated-cycles
     python -m scripts.tune_seeds --work seeds-work --extend
+    python -m scripts.tune_seeds --work seeds-work --ranker
 
 Typical layers are tuned on a board of the class, the best schedules of each are measured again in
 turns, and the fastest are kept; for a microcontroller, of those that take no more memory than its
@@ -46,7 +47,6 @@ from tvm_prune.tuning import (
     tune,
 )
 from tvm_prune.tuning.context import tune_context
-from tvm_prune.tuning.database import fastest_records
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
 from tvm_prune.tuning.ranking import program_features, train_ranker
 from tvm_prune.tuning.traces import search_trace_to_json
@@ -63,8 +63,9 @@ _CANDIDATES = 24
 _TURNS = 3
 _NARROWINGS = 6
 _NARROWEST = 0.2
-_OWN_TRACES = 5
-_BORROWED_TRACES = 4
+_NEAREST = 12
+"""Traces that a narrower layer is scheduled with: more than the product tries, and worse ones. A
+ranker that has only seen good schedules cannot tell them from others."""
 _VARIANTS = 2
 """Schedules of each trace that compete at a narrower width."""
 _MOST_MACS = 30e6
@@ -82,8 +83,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=64, help="per layer")
     parser.add_argument("--work", type=Path, required=True, help="keeps what was tuned so far")
     parser.add_argument("--output", type=Path, default=SEEDS)
-    parser.add_argument(
+    known = parser.add_mutually_exclusive_group()
+    known.add_argument(
         "--extend", action="store_true", help="tune what has no traces yet; the ranker stays"
+    )
+    known.add_argument(
+        "--ranker", action="store_true", help="tune nothing; train the ranker anew on what is known"
     )
     options = parser.parse_args()
     board = _board(chosen_board(options.board, options.clock), options.processor)
@@ -92,16 +97,16 @@ def main() -> None:
         layers = [layer for layer in layers if layer.macs <= _MOST_MACS]
     with open_session(board, options.work) as session:
         path = options.output / f"{processor_of(session.target)}.json.gz"
-        extends = options.extend and path.exists()
-        shipped = read_library(path) if extends else TraceLibrary()
+        keeps = (options.extend or options.ranker) and path.exists()
+        shipped = read_library(path) if keeps else TraceLibrary()
         seeder = Seeder(session)
-        every = {layer: workload_of_layer(layer, session.target) for layer in layers}
-        known = [trace.structure for trace in shipped.traces]
-        new = {each: w for each, w in every.items() if structure_of(w) not in known}
-        workloads = list(new.values())
+        workloads = [] if options.ranker else _unknown(layers, shipped, session.target)
         seeder.tune(workloads, options.trials, _others(options.output, session.target))
         seeds = [*shipped.traces, *seeder.fastest(workloads)]
-        booster = shipped.ranker.booster if shipped.ranker else seeder.ranker(seeds, list(new))
+        if not seeds:
+            raise SystemExit(f"{path} has no traces to train a ranker on: leave --ranker out")
+        stays = options.extend and shipped.ranker
+        booster = stays.booster if stays else seeder.ranker(seeds, layers)
     options.output.mkdir(parents=True, exist_ok=True)
     write_library(path, seeds, booster)
     print(f"{len(seeds)} traces, those of {len(workloads)} layers are new, written to {path}")
@@ -117,6 +122,13 @@ def _board(board: Board, processor: str | None) -> Board:
             f"the processor of {board.name} is {own}; classes: {', '.join(PROCESSORS)}"
         )
     return board
+
+
+def _unknown(layers: Sequence[Layer], library: TraceLibrary, target: Any) -> list[Workload]:
+    """The kernels of the layers that a library has no trace of."""
+    known = {trace.structure for trace in library.traces}
+    workloads = [workload_of_layer(layer, target) for layer in layers]
+    return [each for each in workloads if structure_of(each) not in known]
 
 
 def _others(folder: Path, target: Any) -> TraceLibrary:
@@ -193,7 +205,7 @@ class Seeder:
             for number in range(_NARROWINGS):
                 narrower = _narrowed(layer, generator, friendly=number % 2 == 0)
                 wanted = workload_of_layer(narrower, self.target)
-                competitors, features = self._competitors(layer, wanted, library)
+                competitors, features = self._competitors(wanted, library)
                 measured = self._costs(wanted, competitors)
                 usable = np.flatnonzero(np.isfinite(measured))
                 if len(usable) < 2:
@@ -223,18 +235,13 @@ class Seeder:
         )
 
     def _competitors(
-        self, layer: Layer, wanted: Workload, library: TraceLibrary
+        self, wanted: Workload, library: TraceLibrary
     ) -> tuple[list[Any], NDArray[np.float32]]:
-        """What a kernel's own traces and those of others offer, and the features of each."""
+        """What the nearest traces and the rule offer for a kernel, and the features of each."""
         target = self.target
-        own = fastest_records(
-            self.session.database, workload_of_layer(layer, target), target, _OWN_TRACES
-        )
-        traces = [record.trace for record in own]
-        traces += library.nearest(wanted, target, _BORROWED_TRACES)
         context = tune_context(wanted.mod, target, threads=core_count())
         found: list[Any] = []
-        for trace in traces:
+        for trace in library.nearest(wanted, target, _NEAREST):
             found += islice(variants(trace, wanted, target, context), _VARIANTS)
         with suppress(TuningError):
             found.append(default_schedule(wanted, target))

@@ -33,7 +33,7 @@ from tvm_prune.tuning import (
 from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
 from tvm_prune.tuning.ranking import Ranker, program_features, train_ranker
-from tvm_prune.tuning.source import EACH, NEAREST, OWN
+from tvm_prune.tuning.source import COMPETING
 from tvm_prune.tuning.traces import search_trace_to_json, with_tilings
 from tvm_prune.tuning.variants import variants
 
@@ -255,7 +255,7 @@ def test_where_a_ranker_can_tell_the_own_trace_competes(ranked, library, conv, t
     source = ScheduleSource("any", trace, library=TraceLibrary(library.traces, ranker))
     for width in (31, 32):
         offered = source.offers(conv(16, width), target)
-        assert 1 < len(offered) <= EACH + OWN - 1 + NEAREST
+        assert 1 < len(offered) <= COMPETING
 
 
 def test_where_it_was_tuned_the_own_trace_stays_alone(ranked, library, conv, target) -> None:
@@ -278,16 +278,15 @@ def test_all_of_the_best_own_traces_compete(ranked, library, conv, target) -> No
             ScheduleSource("all", own[0], library=alone, others=tuple(own[1:])),
         )
     ]
-    assert offered[0] < offered[1]
+    assert len(offered[1] - offered[0]) >= 2
 
 
 def test_a_program_is_offered_once(ranked, library, conv, target) -> None:
     trace = library.nearest(conv(16, 64), target, 1)[0]
     alone = TraceLibrary((), Ranker(train_ranker(*ranked)))
-    once = ScheduleSource("once", trace, library=alone)
-    thrice = ScheduleSource("thrice", trace, library=alone, others=(trace, trace))
-    workload = conv(16, 37)
-    assert len(thrice.offers(workload, target)) == len(once.offers(workload, target)) > 1
+    source = ScheduleSource("thrice", trace, library=alone, others=(trace, trace))
+    programs = [str(each.mod) for each in source.offers(conv(16, 37), target)]
+    assert len(set(programs)) == len(programs) > 1
 
 
 def test_a_library_comes_back_from_its_file(ranked, library, conv, target, tmp_path) -> None:

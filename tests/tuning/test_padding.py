@@ -14,7 +14,7 @@ from tvm.target import Target
 
 from tvm_prune.errors import TransferError
 from tvm_prune.tuning import Workload, kernel_calls, lower, paddable_loops, padded
-from tvm_prune.tuning.variants import MOST_WASTE, rounder_extents
+from tvm_prune.tuning.fit import MOST_WASTE, rounder_extents
 
 
 def workload_of(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cached_property
 from typing import Any
 
 from tvm.s_tir import Schedule
@@ -66,18 +68,46 @@ def default_schedule(workload: Workload, target: Target) -> Schedule:
     raise TuningError(f"kernel {workload.key} has no valid schedule: {'; '.join(causes)}")
 
 
-def design_traces(workload: Workload, target: Target) -> list[Trace]:
-    """The traces of MetaSchedule's design space for a workload, their tile sizes by chance."""
-    return [design.trace for design in tune_context(workload.mod, target).generate_design_space()]
+@dataclass(frozen=True)
+class Design:
+    """A point of the design space that MetaSchedule has for a workload.
+
+    Attributes:
+        trace: its tile sizes are by chance.
+    """
+
+    trace: Trace
+
+    @cached_property
+    def slots(self) -> tuple[TileSlot, ...]:
+        """The loops that it tiles."""
+        return tile_slots(self.trace)
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """Kinds of its instructions."""
+        return [instruction.kind.name for instruction in self.trace.insts]
 
 
-def adapted_trace(text: str, workload: Workload, designs: Sequence[Trace]) -> Trace:
+def design_space(workload: Workload, target: Target, context: Any | None = None) -> list[Design]:
+    """MetaSchedule's design space for a workload.
+
+    Args:
+        workload: an unscheduled kernel.
+        target: what it is for.
+        context: from :func:`~tvm_prune.tuning.context.tune_context` for both; a new one by default.
+    """
+    context = context or tune_context(workload.mod, target)
+    return [Design(schedule.trace) for schedule in context.generate_design_space()]
+
+
+def adapted_trace(text: str, workload: Workload, designs: Sequence[Design]) -> Trace:
     """Give the tile sizes of a tuned trace to a kernel with the same core but another epilogue.
 
     Args:
         text: a trace as text.
         workload: the kernel; its core has the same name and loops as the tuned one's.
-        designs: from :func:`design_traces`, for any workload of its structure.
+        designs: from :func:`design_space`, for any workload of its structure.
 
     Returns:
         The point of the workload's design space that resembles the trace most, with its tile
@@ -92,22 +122,19 @@ def adapted_trace(text: str, workload: Workload, designs: Sequence[Trace]) -> Tr
     tiled = [
         design
         for design in designs
-        if any((slot.block, slot.loop) in tuned for slot in tile_slots(design))
+        if any((slot.block, slot.loop) in tuned for slot in design.slots)
     ]
     if not tiled:
         raise TuningError(f"kernel {workload.key} has no loop that the trace tiles")
     nearest = max(
         tiled,
-        key=lambda design: SequenceMatcher(
-            None, kinds, [each.kind.name for each in design.insts], autojunk=False
-        ).ratio(),
+        key=lambda design: SequenceMatcher(None, kinds, design.kinds, autojunk=False).ratio(),
     )
-    slots = tile_slots(nearest)
     return with_tilings(
-        nearest,
+        nearest.trace,
         [
             tuned.get((slot.block, slot.loop), by_rule)
-            for slot, by_rule in zip(slots, _rule_of_thumb(slots), strict=True)
+            for slot, by_rule in zip(nearest.slots, _rule_of_thumb(nearest.slots), strict=True)
         ],
     )
 

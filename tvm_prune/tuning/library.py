@@ -22,11 +22,16 @@ from tvm.target import Target, codegen
 
 from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.tuning.database import best_records
-from tvm_prune.tuning.default import adapted_trace, design_traces
+from tvm_prune.tuning.default import Design, adapted_trace, design_space
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.ranking import Ranker
 from tvm_prune.tuning.structure import Structure, structure_of
-from tvm_prune.tuning.traces import search_trace_to_json, trace_from_json
+from tvm_prune.tuning.traces import (
+    TileSlot,
+    search_trace_to_json,
+    tile_slots_of_text,
+    trace_from_json,
+)
 
 SEEDS = Path(__file__).parent / "seeds"
 FORMAT = 1
@@ -57,6 +62,11 @@ class TunedTrace:
     structure: Structure
     text: str
     cost: float
+
+    @cached_property
+    def slots(self) -> tuple[TileSlot, ...]:
+        """The loops that it tiles."""
+        return tile_slots_of_text(self.text)
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,9 @@ class TraceLibrary:
         """The library with more traces in it."""
         return TraceLibrary([*self.traces, *traces], self.ranker)
 
-    def nearest(self, workload: Workload, target: Target, count: int) -> list[Any]:
+    def nearest(
+        self, workload: Workload, target: Target, count: int, context: Any | None = None
+    ) -> list[Any]:
         """Traces that apply to a workload, tuned for the kernels nearest to it, best first.
 
         A trace of the same structure is used as it is. One of a kernel that does the same work
@@ -101,11 +113,18 @@ class TraceLibrary:
             workload: an unscheduled kernel.
             target: what it is for.
             count: most traces to give.
+            context: from :func:`~tvm_prune.tuning.context.tune_context` for this very workload; a
+                new one, which takes 5 ms to make, by default.
         """
-        structure = structure_of(workload)
+        reader = TraceReader(workload, target, context)
+        traces = map(reader.trace, self.relatives(reader.structure))
+        return list(islice((trace for trace in traces if trace is not None), count))
+
+    def relatives(self, structure: Structure) -> list[TunedTrace]:
+        """The traces of kernels that do the same work, at other extents; the nearest first."""
         if structure.core is None:
             return []
-        candidates = sorted(
+        return sorted(
             self._by_core.get(_core(structure), ()),
             key=lambda trace: (
                 trace.structure.distance(structure),
@@ -113,22 +132,30 @@ class TraceLibrary:
                 trace.cost,
             ),
         )
-        applied = _Applied(structure, workload, target)
-        traces = (applied.trace(candidate) for candidate in candidates)
-        return list(islice((trace for trace in traces if trace is not None), count))
 
 
 @dataclass(frozen=True)
-class _Applied:
-    """Tuned traces as traces of one workload.
+class TraceReader:
+    """Reads tuned traces as traces of one workload.
 
     Nothing is kept for others: a design space follows from extents, and what is offered for a
     workload must not depend on which one was asked for first.
+
+    Attributes:
+        workload: an unscheduled kernel.
+        target: what it is for.
+        context: from :func:`~tvm_prune.tuning.context.tune_context` for this very workload, or
+            None: then one is made when it is needed.
     """
 
-    structure: Structure
     workload: Workload
     target: Target
+    context: Any | None = None
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The workload's structure."""
+        return structure_of(self.workload)
 
     def trace(self, tuned: TunedTrace) -> Any | None:
         """The trace as an object, or None where it does not apply."""
@@ -140,8 +167,8 @@ class _Applied:
             return None
 
     @cached_property
-    def _designs(self) -> list[Any]:
-        return design_traces(self.workload, self.target)
+    def _designs(self) -> list[Design]:
+        return design_space(self.workload, self.target, self.context)
 
 
 def tuned_library(database: Any, target: Target) -> TraceLibrary:

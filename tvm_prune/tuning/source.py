@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import cached_property
 from typing import Any
 
 from tvm.s_tir import Schedule
@@ -13,27 +13,33 @@ from tvm.target import Target
 
 from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.machine import core_count
+from tvm_prune.tuning.competitors import (
+    Competitor,
+    best_fitting,
+    borrowed_competitors,
+    made,
+    own_competitors,
+)
 from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.database import fastest_records
 from tvm_prune.tuning.default import default_schedule
+from tvm_prune.tuning.fit import Wanted
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.library import TraceLibrary
-from tvm_prune.tuning.traces import tile_slots, trace_to_json
+from tvm_prune.tuning.traces import TileSlot, tile_slots, trace_to_json
 from tvm_prune.tuning.transfer import transfer
-from tvm_prune.tuning.variants import variants
 
 OWN = 2
 """Traces of the kernel's own tuning that are tried."""
 
-_OFFERS = "2"
+RELATIVES = 24
+"""Traces of other kernels that are considered, by arithmetic alone."""
+
+COMPETING = 6
+"""Schedules that compete. Each takes about 20 ms to make and to judge."""
+
+_OFFERS = "3"
 """Changes where the same traces come to offer other schedules: what was measured is of those."""
-
-NEAREST = 3
-"""Traces of other kernels that are tried."""
-
-EACH = 2
-"""Schedules of the most promising traces: with perfect tilings, and with a loop padded. Each takes
-about 20 ms to make and to judge; of the other traces, the first one is enough."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,9 @@ class ScheduleSource:
         """The schedules to choose from, the most promising one first.
 
         The kernel's own traces offer perfect tilings and padded ones, the nearest kernels' traces
-        theirs; a kernel that was never tuned also has the default schedule. On the workload that
-        it was tuned for, the own trace is the best one measured, and without a ranker nobody can
-        tell which of several is faster: there it stays alone.
+        theirs; of all these the best-fitting compete, and each of the kernel's own traces does. A
+        kernel that was never tuned also has the default schedule. On the workload that it was tuned
+        for, the own trace is the best one measured: there it stays alone.
 
         Raises:
             TuningError: if there is no valid schedule at all.
@@ -118,67 +124,48 @@ class ScheduleSource:
         if self.trace is None:
             default = default_schedule(workload, target)
             return [default], default
-        ranker = self.library.ranker
         context = tune_context(workload.mod, target, threads=core_count())
-        own = self._own(workload, target, context)
-        if own and (ranker is None or workload.key == self.tuned_for):
-            return own, None
-        borrowed, default = self._borrowed(workload, target, context, is_needed=not own)
-        offered = [*own, *borrowed]
-        if ranker is not None:
-            offered = [offered[position] for position in ranker.order(offered, context)]
+        wanted = Wanted(workload)
+        competitors = self._competitors(wanted, target, context)
+        offered = made(competitors, wanted, target, context, COMPETING)
+        default = None
+        if not offered or not self.is_own:
+            default = _default(workload, target, is_needed=not offered)
+            offered += [] if default is None else [default]
+        if self.library.ranker is not None:
+            order = self.library.ranker.order(offered, context)
+            offered = [offered[position] for position in order]
         return offered, default
 
-    def _own(self, workload: Workload, target: Target, context: Any) -> list[Schedule]:
-        """What was tuned for this very kernel offers; all of it where there is no ranker.
+    @cached_property
+    def _own(self) -> list[tuple[Any, tuple[TileSlot, ...]]]:
+        """The traces that were tuned for this very kernel, each with the loops that it tiles."""
+        traces = (self.trace, *self.others) if self.is_own else ()
+        return [(trace, tile_slots(trace)) for trace in traces]
 
-        There, a schedule that keeps all inner tile sizes is enough.
+    def _competitors(self, wanted: Wanted, target: Target, context: Any) -> list[Competitor]:
+        """What to make schedules of; without a ranker, what was tuned for this very kernel first.
+
+        With one, the best-fitting use of each trace that was tuned for this very kernel competes in
+        any case.
         """
-        if not self.is_own:
-            return []
-        ranker = self.library.ranker
-        found = variants(self.trace, workload, target, context)
-        own = list(islice(found, 1))
-        if own and (workload.key == self.tuned_for or (not ranker and self._keeps_tiles(own[0]))):
-            return own
-        own += islice(found, None if ranker is None else EACH - len(own))
-        for trace in self.others if ranker is not None else ():
-            own += islice(variants(trace, workload, target, context), 1)
-        return own
+        best, others = own_competitors(self._own, wanted)
+        if wanted.workload.key == self.tuned_for:
+            return best[:1]
+        borrowed = borrowed_competitors(self.library, wanted, target, context, RELATIVES)
+        if self.library.ranker is None:
+            return [*best, *best_fitting(others), *best_fitting(borrowed)]
+        return [*best, *best_fitting([*others, *borrowed])]
 
-    def _keeps_tiles(self, schedule: Schedule) -> bool:
-        """Whether a schedule with perfect tilings has all inner tile sizes of the own trace.
 
-        Such a one is as good as the trace itself: nothing that matters to the processor changed.
-        """
-        tiled, tuned = tile_slots(schedule.trace), tile_slots(self.trace)
-        return [slot.factors[1:] for slot in tiled] == [slot.factors[1:] for slot in tuned]
-
-    def _borrowed(
-        self, workload: Workload, target: Target, context: Any, is_needed: bool
-    ) -> tuple[list[Schedule], Schedule | None]:
-        """What the nearest kernels offer, and the default schedule, which may be among it.
-
-        Args:
-            workload: the kernel.
-            target: what it is for.
-            context: of the target.
-            is_needed: whether the kernel has no other schedule: then more are tried, and the
-                default one is among them.
-        """
-        offered: list[Schedule] = []
-        for trace in self.library.nearest(workload, target, NEAREST):
-            found = variants(trace, workload, target, context)
-            offered += islice(found, EACH if is_needed else 1)
-        if not is_needed:
-            return offered, None
-        try:
-            default = default_schedule(workload, target)
-        except TuningError:
-            if not offered:
-                raise
-            return offered, None
-        return [*offered, default], default
+def _default(workload: Workload, target: Target, is_needed: bool) -> Schedule | None:
+    """The default schedule; None where there is none and another one is there."""
+    try:
+        return default_schedule(workload, target)
+    except TuningError:
+        if is_needed:
+            raise
+        return None
 
 
 def find_source(

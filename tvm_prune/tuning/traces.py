@@ -124,12 +124,9 @@ def trace_from_json(text: str, workload: Workload) -> Trace:
 
 def with_tilings(trace: Trace, tilings: Sequence[Sequence[int]]) -> Trace:
     """A trace with other tile sizes, one tiling for each of its slots, in their order."""
-    for position, factors in enumerate(tilings):
-        tiles = [each for each in trace.insts if each.kind.name == TILE]
-        decided = integers(trace.get_decision(tiles[position]))
-        if decided != tuple(factors):
-            trace = trace.with_decision(tiles[position], list(factors), remove_postproc=False)
-    return trace
+    tiles = (each for each in trace.insts if each.kind.name == TILE)
+    decided = {tile: list(factors) for tile, factors in zip(tiles, tilings, strict=True)}
+    return Trace(trace.insts, {**dict(trace.decisions.items()), **decided})
 
 
 def new_schedule(workload: Workload) -> Schedule:

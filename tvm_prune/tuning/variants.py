@@ -6,26 +6,18 @@ one that the trace was tuned for, with that loop rounded up to extents that do.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from tvm_prune.errors import TransferError
+from tvm_prune.tuning.fit import Use, Wanted, uses
 from tvm_prune.tuning.kernels import Workload
-from tvm_prune.tuning.padding import paddable_loops, padded
-from tvm_prune.tuning.tiling import closest_tiling
-from tvm_prune.tuning.traces import TileSlot, tile_slots
+from tvm_prune.tuning.padding import padded
+from tvm_prune.tuning.traces import tile_slots
 from tvm_prune.tuning.transfer import transfer
-
-ROUND_STEPS = (4, 8, 16, 32)
-MOST_WASTE = 0.34
-"""Share of the work that a padded loop may add."""
-
-_LEVELS = 4
-"""Levels of a spatial loop's tiling; those of a reduction are two."""
 
 
 def variants(
@@ -41,38 +33,22 @@ def variants(
         target: the target that the trace was tuned for.
         context: see :func:`~tvm_prune.tuning.transfer.transfer`.
     """
-    try:
-        yield transfer(trace, workload, target, context)
-    except TransferError:
-        return
-    for block, loop, extent in paddings(tile_slots(trace), workload):
-        wider = padded(workload, block, loop, extent)
+    for use in uses(tile_slots(trace), Wanted(workload)):
         try:
-            yield transfer(trace, wider, target, context)
+            yield scheduled(use, trace, workload, target, context)
         except TransferError:
-            continue
+            if use.padding is None:
+                return
 
 
-def paddings(slots: Sequence[TileSlot], workload: Workload) -> Iterator[tuple[str, int, int]]:
-    """Loops that a trace cannot tile as it did, and the rounder extents to try for each.
+def scheduled(
+    use: Use, trace: Any, workload: Workload, target: Target, context: Any | None = None
+) -> Schedule:
+    """The schedule of a workload that one way to use a trace gives.
 
-    Args:
-        slots: the loops that the trace tiles.
-        workload: the kernel at the extents that are wanted.
-
-    Yields:
-        Block, index of the loop, and its new extent; smaller extents first.
+    Raises:
+        TransferError: if the trace does not apply so.
     """
-    tiled = {(slot.block, slot.loop): slot.factors for slot in slots}
-    for (block, loop), extent in paddable_loops(workload).items():
-        factors = tiled.get((block, loop), ())
-        if len(factors) == _LEVELS and closest_tiling(extent, factors)[1:] != factors[1:]:
-            for rounder in rounder_extents(extent, math.prod(factors[1:])):
-                yield block, loop, rounder
-
-
-def rounder_extents(extent: int, inner: int) -> list[int]:
-    """Larger extents that tile well, ascending: multiples of `inner` and of powers of two."""
-    steps = {inner, *ROUND_STEPS} - {1}
-    rounder = {math.ceil(extent / step) * step for step in steps} - {extent}
-    return sorted(each for each in rounder if each <= (1 + MOST_WASTE) * extent)
+    if use.padding is not None:
+        workload = padded(workload, *use.padding)
+    return transfer(trace, workload, target, context)
