@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import tvm
 from tvm.target import Target
 
-from tvm_prune.tuning import default_schedule, tile_slots
-from tvm_prune.tuning.fit import Use, Wanted, uses
-from tvm_prune.tuning.traces import with_tilings
-from tvm_prune.tuning.variants import scheduled
+from tvm_prune.tuning import TileSlot, default_schedule, tile_slots
+from tvm_prune.tuning.fit import Use, Wanted, fitted_tilings, uses
+from tvm_prune.tuning.traces import search_trace_to_json, with_tilings
+from tvm_prune.tuning.transfer import transfer_text
+from tvm_prune.tuning.variants import as_used, scheduled
 
 CHANNELS = 1
 """Index of the tile slot of a convolution's output channels; 0 is the batch."""
@@ -63,6 +65,29 @@ def test_a_use_gives_the_tiles_that_arithmetic_told(trace, conv, target: Target)
         tiles = tile_slots(scheduled(use, trace, wanted.workload, target).trace)[CHANNELS]
         extent = 61 if use.padding is None else use.padding[2]
         assert tiles.extent == extent
+
+
+@pytest.mark.parametrize("width", [64, 48, 37, 61])
+def test_a_trace_as_text_gives_the_schedule_that_the_read_trace_gives(
+    trace, conv, target: Target, width: int
+) -> None:
+    wanted, slots = Wanted(conv(5, width, size=12)), tile_slots(trace)
+    text = search_trace_to_json(trace)
+    for use in uses(slots, wanted):
+        tilings = fitted_tilings(slots, wanted, use)
+        assert tilings is not None
+        workload = as_used(use, wanted.workload)
+        tvm.ir.assert_structural_equal(
+            transfer_text(text, tilings, workload, target).mod,
+            scheduled(use, trace, wanted.workload, target).mod,
+        )
+
+
+def test_tilings_of_loops_that_a_trace_makes_itself_are_not_told(conv) -> None:
+    made = TileSlot("", -1, (2, 4))
+    wanted = Wanted(conv(16, 16))
+    assert fitted_tilings([made], wanted, Use(None, 0.0)) is None
+    assert [use.padding for use in uses([made], wanted)] == [None]
 
 
 def test_only_the_tile_sizes_of_a_trace_are_replaced(trace) -> None:

@@ -92,6 +92,24 @@ def uses(slots: Sequence[TileSlot], wanted: Wanted) -> Iterator[Use]:
         yield Use((block, loop, extent), perfect + instead + waste)
 
 
+def fitted_tilings(
+    slots: Sequence[TileSlot], wanted: Wanted, use: Use
+) -> list[tuple[int, ...]] | None:
+    """The tile sizes that a trace has when it is used so.
+
+    Returns:
+        One tiling for each slot, in their order; None where the trace tiles a loop that it made
+        itself, whose extent is not known before.
+    """
+    extents = dict(wanted.extents)
+    if use.padding is not None:
+        block, loop, extent = use.padding
+        extents[block, loop] = extent
+    if any((slot.block, slot.loop) not in extents for slot in slots):
+        return None
+    return [closest_tiling(extents[slot.block, slot.loop], slot.factors) for slot in slots]
+
+
 def _misfit(slot: TileSlot, extent: int) -> float:
     fitted = closest_tiling(extent, slot.factors)
     pairs = zip(slot.factors[1:], fitted[1:], strict=True)

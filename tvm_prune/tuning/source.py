@@ -127,7 +127,7 @@ class ScheduleSource:
         context = tune_context(workload.mod, target, threads=core_count())
         wanted = Wanted(workload)
         competitors = self._competitors(wanted, target, context)
-        offered = made(competitors, wanted, target, context, COMPETING)
+        offered = made(competitors, COMPETING)
         default = None
         if not offered or not self.is_own:
             default = _default(workload, target, is_needed=not offered)
@@ -149,7 +149,7 @@ class ScheduleSource:
         With one, the best-fitting use of each trace that was tuned for this very kernel competes in
         any case.
         """
-        best, others = own_competitors(self._own, wanted)
+        best, others = own_competitors(self._own, wanted, target, context)
         if wanted.workload.key == self.tuned_for:
             return best[:1]
         borrowed = borrowed_competitors(self.library, wanted, target, context, RELATIVES)

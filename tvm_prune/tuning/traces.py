@@ -122,6 +122,20 @@ def trace_from_json(text: str, workload: Workload) -> Trace:
     return with_tilings(schedule.trace, [slot.factors for slot in tile_slots_of_text(text)])
 
 
+def apply_text(text: str, tilings: Sequence[Sequence[int]], schedule: Schedule) -> None:
+    """Apply a trace as text with other tile sizes, one tiling for each of its slots.
+
+    Args:
+        text: a trace, tuned for a workload of the structure of the schedule's.
+        tilings: they fit the extents of the schedule's loops.
+        schedule: empty; changed in place.
+    """
+    instructions, decisions = json.loads(text)
+    tiles = (index for index, (kind, *_) in enumerate(instructions) if kind == TILE)
+    decided = {**dict(decisions), **dict(zip(tiles, map(list, tilings), strict=True))}
+    Trace.apply_json_to_schedule([instructions, [list(e) for e in decided.items()]], schedule)
+
+
 def with_tilings(trace: Trace, tilings: Sequence[Sequence[int]]) -> Trace:
     """A trace with other tile sizes, one tiling for each of its slots, in their order."""
     tiles = (each for each in trace.insts if each.kind.name == TILE)

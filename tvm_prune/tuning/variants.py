@@ -49,6 +49,9 @@ def scheduled(
     Raises:
         TransferError: if the trace does not apply so.
     """
-    if use.padding is not None:
-        workload = padded(workload, *use.padding)
-    return transfer(trace, workload, target, context)
+    return transfer(trace, as_used(use, workload), target, context)
+
+
+def as_used(use: Use, workload: Workload) -> Workload:
+    """The workload with the loop rounded up that this way to use a trace rounds up."""
+    return workload if use.padding is None else padded(workload, *use.padding)
