@@ -9,8 +9,9 @@ Typical layers are tuned on a board of the class, the best schedules of each are
 turns, and the fastest are kept; for a microcontroller, of those that take no more memory than its
 rule does. Then narrower layers are scheduled with what was kept, all variants are measured, and the
 ranker that chooses among variants is trained on that. Where costs are seconds, run it on a quiet
-machine. It takes about an hour on two cores, longer where they are emulated, goes on where it was
-interrupted, and writes ``tvm_prune/tuning/seeds/PROCESSOR.json.gz``.
+machine. It takes an hour and a half on two cores, longer where they are emulated; the ranker alone
+takes 45 minutes. It goes on where it was interrupted, and writes
+``tvm_prune/tuning/seeds/PROCESSOR.json.gz``.
 """
 
 from __future__ import annotations
