@@ -101,9 +101,7 @@ class TraceLibrary:
         """The library with more traces in it."""
         return TraceLibrary([*self.traces, *traces], self.ranker)
 
-    def nearest(
-        self, workload: Workload, target: Target, count: int, context: Any | None = None
-    ) -> list[Any]:
+    def nearest(self, workload: Workload, target: Target, count: int) -> list[Any]:
         """Traces that apply to a workload, tuned for the kernels nearest to it, best first.
 
         A trace of the same structure is used as it is. One of a kernel that does the same work
@@ -113,10 +111,8 @@ class TraceLibrary:
             workload: an unscheduled kernel.
             target: what it is for.
             count: most traces to give.
-            context: from :func:`~tvm_prune.tuning.context.tune_context` for this very workload; a
-                new one, which takes 5 ms to make, by default.
         """
-        reader = TraceReader(workload, target, context)
+        reader = TraceReader(workload, target)
         traces = map(reader.trace, self.relatives(reader.structure))
         return list(islice((trace for trace in traces if trace is not None), count))
 
