@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,24 @@ from tvm.target import Target
 from support.onnx_models import onnx_model
 from tvm_prune.frontend import load
 from tvm_prune.transform import inference_form
-from tvm_prune.tuning import Workload, kernel_calls, lower
+from tvm_prune.tuning import Workload, default_schedule, kernel_calls, lower, tile_slots
+from tvm_prune.tuning.traces import with_tilings
 
 HOST = Target({"kind": "llvm", "num-cores": 1})
 M7 = Target(
     {"kind": "llvm", "mtriple": "thumbv7em-none-eabihf", "mcpu": "cortex-m7", "num-cores": 1}
 )
+
+CHANNELS = 1
+"""Index of the tile slot of a convolution's output channels; 0 is the batch."""
+
+
+def channel_tiled(workload: Workload, target: Target, channels: Sequence[int]) -> Any:
+    """The trace of a convolution's default schedule, with other tiles of the output channels."""
+    trace = default_schedule(workload, target).trace
+    tilings = [slot.factors for slot in tile_slots(trace)]
+    tilings[CHANNELS] = tuple(channels)
+    return with_tilings(trace, tilings)
 
 
 def workloads(body: str, weights: dict[str, Any], target: Target = M7) -> list[Workload]:

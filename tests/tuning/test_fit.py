@@ -6,25 +6,20 @@ from typing import Any
 
 import pytest
 import tvm
+from support.kernels import CHANNELS, channel_tiled
 from tvm.target import Target
 
-from tvm_prune.tuning import TileSlot, default_schedule, tile_slots
+from tvm_prune.tuning import TileSlot, tile_slots
 from tvm_prune.tuning.fit import Use, Wanted, fitted_tilings, uses
 from tvm_prune.tuning.traces import search_trace_to_json, with_tilings
 from tvm_prune.tuning.transfer import transfer_text
 from tvm_prune.tuning.variants import as_used, scheduled
 
-CHANNELS = 1
-"""Index of the tile slot of a convolution's output channels; 0 is the batch."""
-
 
 @pytest.fixture(scope="module")
 def trace(conv, target) -> Any:
     """Of a 16 to 64 convolution whose output channels are tiled by 16."""
-    found = default_schedule(conv(16, 64), target).trace
-    tilings = [slot.factors for slot in tile_slots(found)]
-    tilings[CHANNELS] = (4, 1, 1, 16)
-    return with_tilings(found, tilings)
+    return channel_tiled(conv(16, 64), target, (4, 1, 1, 16))
 
 
 def every_use(trace: Any, wanted: Wanted) -> list[Use]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tvm
-from support.kernels import outputs
+from support.kernels import CHANNELS, channel_tiled, outputs
 from tvm.target import Target
 
 from tvm_prune.board import load_board
@@ -34,21 +34,14 @@ from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
 from tvm_prune.tuning.ranking import Ranker, program_features, train_ranker
 from tvm_prune.tuning.source import COMPETING
-from tvm_prune.tuning.traces import search_trace_to_json, with_tilings
+from tvm_prune.tuning.traces import search_trace_to_json
 from tvm_prune.tuning.variants import variants
-
-CHANNELS = 1
-"""Index of the tile slot of a convolution's output channels; 0 is the batch."""
 
 
 def tuned(workload: Workload, target: Target, channels: Sequence[int], cost: float) -> TunedTrace:
     """The default schedule with other tiles of the output channels."""
-    trace = default_schedule(workload, target).trace
-    tilings = [slot.factors for slot in tile_slots(trace)]
-    tilings[CHANNELS] = tuple(channels)
-    return TunedTrace(
-        structure_of(workload), search_trace_to_json(with_tilings(trace, tilings)), cost
-    )
+    trace = channel_tiled(workload, target, channels)
+    return TunedTrace(structure_of(workload), search_trace_to_json(trace), cost)
 
 
 def channel_tiles(trace: Any) -> tuple[int, ...]:

@@ -72,8 +72,7 @@ def borrowed_competitors(
         context: from :func:`~tvm_prune.tuning.context.tune_context` for both.
         most: traces that are considered.
     """
-    reader = TraceReader(wanted.workload, target, context)
-    read = functools.cache(reader.trace)
+    read = functools.cache(TraceReader(wanted, target, context).trace)
 
     def make(tuned: TunedTrace, use: Use) -> Schedule:
         tilings = fitted_tilings(tuned.slots, wanted, use)

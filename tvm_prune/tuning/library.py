@@ -23,6 +23,7 @@ from tvm.target import Target, codegen
 from tvm_prune.errors import TransferError, TuningError
 from tvm_prune.tuning.database import best_records
 from tvm_prune.tuning.default import Design, adapted_trace, design_space
+from tvm_prune.tuning.fit import Wanted
 from tvm_prune.tuning.kernels import Workload
 from tvm_prune.tuning.ranking import Ranker
 from tvm_prune.tuning.structure import Structure, structure_of
@@ -112,8 +113,9 @@ class TraceLibrary:
             target: what it is for.
             count: most traces to give.
         """
-        reader = TraceReader(workload, target)
-        traces = map(reader.trace, self.relatives(reader.structure))
+        wanted = Wanted(workload)
+        reader = TraceReader(wanted, target)
+        traces = map(reader.trace, self.relatives(wanted.structure))
         return list(islice((trace for trace in traces if trace is not None), count))
 
     def relatives(self, structure: Structure) -> list[TunedTrace]:
@@ -138,33 +140,28 @@ class TraceReader:
     workload must not depend on which one was asked for first.
 
     Attributes:
-        workload: an unscheduled kernel.
+        wanted: the kernel.
         target: what it is for.
         context: from :func:`~tvm_prune.tuning.context.tune_context` for this very workload, or
             None: then one is made when it is needed.
     """
 
-    workload: Workload
+    wanted: Wanted
     target: Target
     context: Any | None = None
-
-    @cached_property
-    def structure(self) -> Structure:
-        """The workload's structure."""
-        return structure_of(self.workload)
 
     def trace(self, tuned: TunedTrace) -> Any | None:
         """The trace as an object, or None where it does not apply."""
         try:
-            if tuned.structure.is_like(self.structure):
-                return trace_from_json(tuned.text, self.workload)
-            return adapted_trace(tuned.text, self.workload, self._designs)
+            if tuned.structure.is_like(self.wanted.structure):
+                return trace_from_json(tuned.text, self.wanted.workload)
+            return adapted_trace(tuned.text, self.wanted.workload, self._designs)
         except (TransferError, TuningError):
             return None
 
     @cached_property
     def _designs(self) -> list[Design]:
-        return design_space(self.workload, self.target, self.context)
+        return design_space(self.wanted.workload, self.target, self.context)
 
 
 def tuned_library(database: Any, target: Target) -> TraceLibrary:
