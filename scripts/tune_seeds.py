@@ -17,27 +17,20 @@ takes 45 minutes. It goes on where it was interrupted, and writes
 from __future__ import annotations
 
 import argparse
-import math
-import random
-import statistics
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from scripts.seed_costs import schedule_costs
 from scripts.seed_layers import LAYERS, SMALL_LAYERS, Layer, workload_of_layer
+from scripts.seed_ranker import seed_ranker
 from tvm_prune.board import Board
 from tvm_prune.board_choice import chosen_board
-from tvm_prune.errors import TuningError
-from tvm_prune.latency import RecordKey, friendly_widths, program_digest
-from tvm_prune.machine import core_count
 from tvm_prune.mcu.unpack import unpacked
-from tvm_prune.measurement import Artifact, Failure, Measurement, Measurer, raise_if_lost
 from tvm_prune.session import Session, open_session
 from tvm_prune.tuning import (
     TraceLibrary,
@@ -47,12 +40,9 @@ from tvm_prune.tuning import (
     structure_of,
     tune,
 )
-from tvm_prune.tuning.context import tune_context
 from tvm_prune.tuning.library import PROCESSORS, SEEDS, processor_of, read_library, write_library
-from tvm_prune.tuning.ranking import program_features, train_ranker
 from tvm_prune.tuning.traces import search_trace_to_json
 from tvm_prune.tuning.transfer import transfer
-from tvm_prune.tuning.variants import variants
 from tvm_prune.units import EXACT
 
 GENERIC_CPU = {"x86-avx2": "haswell"}
@@ -61,18 +51,8 @@ GENERIC_CPU = {"x86-avx2": "haswell"}
 _KEPT = 2
 _CANDIDATES = 24
 """Of the tuned schedules of a kernel, the fastest of which is looked for in turns."""
-_TURNS = 3
-_NARROWINGS = 6
-_NARROWEST = 0.2
-_NEAREST = 12
-"""Traces that a narrower layer is scheduled with: more than the product tries, and worse ones. A
-ranker that has only seen good schedules cannot tell them from others."""
-_VARIANTS = 2
-"""Schedules of each trace that compete at a narrower width."""
 _MOST_MACS = 30e6
 """Of a layer that an emulated board runs within seconds."""
-_HELD_OUT = 5
-"""Every which kernel is held out to tell how good the ranker is."""
 
 
 def main() -> None:
@@ -107,7 +87,7 @@ def main() -> None:
         if not seeds:
             raise SystemExit(f"{path} has no traces to train a ranker on: leave --ranker out")
         stays = options.extend and shipped.ranker
-        booster = stays.booster if stays else seeder.ranker(seeds, layers)
+        booster = stays.booster if stays else seed_ranker(session, seeds, layers)
     options.output.mkdir(parents=True, exist_ok=True)
     write_library(path, seeds, booster)
     print(f"{len(seeds)} traces, those of {len(workloads)} layers are new, written to {path}")
@@ -145,7 +125,7 @@ def _others(folder: Path, target: Any) -> TraceLibrary:
 
 @dataclass(frozen=True)
 class Seeder:
-    """Finds seed traces, and trains the ranker.
+    """Finds seed traces.
 
     Attributes:
         session: the board, what was tuned and what was measured.
@@ -180,7 +160,8 @@ class Seeder:
             little = (each for each in made if most is None or self._workspace(each[1]) <= most)
             is_exact = self.session.measurer.unit in EXACT
             found = list(islice(little, _KEPT if is_exact else None))
-            costs = self._costs(workload, [schedule for _, schedule in found])
+            schedules = [schedule for _, schedule in found]
+            costs = schedule_costs(self.session, workload, schedules)
             for position in np.argsort(costs)[:_KEPT]:
                 text = search_trace_to_json(found[position][0])
                 yield TunedTrace(structure_of(workload), text, float(costs[position]))
@@ -194,127 +175,6 @@ class Seeder:
     def _workspace(self, schedule: Any) -> int:
         _, signatures = unpacked({"main": schedule.mod["main"]}, self.target)
         return signatures["main"].workspace_bytes
-
-    def ranker(self, seeds: Sequence[TunedTrace], layers: Sequence[Layer]) -> Any:
-        """Train the ranker on variants for narrower layers; print how good it is on unseen ones."""
-        library = TraceLibrary(seeds)
-        generator = random.Random(0)
-        rows: list[NDArray[Any]] = []
-        costs: list[NDArray[Any]] = []
-        kernels: list[NDArray[Any]] = []
-        for layer in layers:
-            for number in range(_NARROWINGS):
-                narrower = _narrowed(layer, generator, friendly=number % 2 == 0)
-                wanted = workload_of_layer(narrower, self.target)
-                competitors, features = self._competitors(wanted, library)
-                measured = self._costs(wanted, competitors)
-                usable = np.flatnonzero(np.isfinite(measured))
-                if len(usable) < 2:
-                    continue
-                rows.append(features[usable])
-                costs.append(measured[usable])
-                kernels.append(np.full(len(usable), len(kernels)))
-            print(f"variants measured: {sum(map(len, costs))}", flush=True)
-        _tell_quality(rows, costs, kernels)
-        return train_ranker(np.concatenate(rows), np.concatenate(costs), np.concatenate(kernels))
-
-    def _costs(self, workload: Workload, schedules: Sequence[Any]) -> NDArray[np.float64]:
-        """Median cost of every schedule, infinite where it does not run; measured once each."""
-        records, board = self.session.records, self.session.board.fingerprint
-        keys = [
-            RecordKey(board, workload.key, f"seed:{program_digest(each)}") for each in schedules
-        ]
-        new = {
-            key: s for key, s in zip(keys, schedules, strict=True) if not records.is_settled(key)
-        }
-        outcomes = measured_in_turns(list(new.values()), self.session.measurer)
-        records.put(dict(zip(new, outcomes, strict=True)))
-        raise_if_lost(outcomes)
-        known = [records.get(key) for key in keys]
-        return np.array(
-            [each.median if isinstance(each, Measurement) else math.inf for each in known]
-        )
-
-    def _competitors(
-        self, wanted: Workload, library: TraceLibrary
-    ) -> tuple[list[Any], NDArray[np.float32]]:
-        """What the nearest traces and the rule offer for a kernel, and the features of each."""
-        target = self.target
-        context = tune_context(wanted.mod, target, threads=core_count())
-        found: list[Any] = []
-        for trace in library.nearest(wanted, target, _NEAREST):
-            found += islice(variants(trace, wanted, target, context), _VARIANTS)
-        with suppress(TuningError):
-            found.append(default_schedule(wanted, target))
-        features = program_features(found, context)
-        _, different = np.unique(features, axis=0, return_index=True)
-        return [found[position] for position in different], features[different]
-
-
-def measured_in_turns(schedules: Sequence[Any], measurer: Measurer) -> list[Measurement | Failure]:
-    """What every schedule costs, over turns: one sample each, its median."""
-    built = measurer.build([schedule.mod for schedule in schedules])
-    positions = [i for i, artifact in enumerate(built) if isinstance(artifact, Artifact)]
-    taken: list[list[Measurement | Failure]] = [
-        [each] if isinstance(each, Failure) else [] for each in built
-    ]
-    for _ in range(1 if measurer.unit in EXACT else _TURNS):
-        outcomes = measurer.run([built[position] for position in positions])  # type: ignore[misc]
-        for position, outcome in zip(positions, outcomes, strict=True):
-            taken[position].append(outcome)
-    return [_over_turns(own) for own in taken]
-
-
-def _over_turns(outcomes: Sequence[Measurement | Failure]) -> Measurement | Failure:
-    measured = [outcome for outcome in outcomes if isinstance(outcome, Measurement)]
-    if not measured:
-        return outcomes[0]
-    return replace(measured[0], samples=tuple(outcome.median for outcome in measured))
-
-
-def _tell_quality(
-    rows: list[NDArray[Any]], costs: list[NDArray[Any]], kernels: list[NDArray[Any]]
-) -> None:
-    """How much slower than the best variant the chosen one is, on kernels that are held out."""
-    train = [i for i in range(len(rows)) if i % _HELD_OUT]
-    test = [i for i in range(len(rows)) if i % _HELD_OUT == 0]
-    booster = train_ranker(
-        np.concatenate([rows[i] for i in train]),
-        np.concatenate([costs[i] for i in train]),
-        np.concatenate([kernels[i] for i in train]),
-    )
-    chosen = [
-        costs[i][int(np.argmax(booster.inplace_predict(rows[i])))] / min(costs[i]) for i in test
-    ]
-    first = [costs[i][0] / min(costs[i]) for i in test]
-    print(
-        f"on {len(test)} held-out kernels, times the best variant's cost: the ranker's choice "
-        f"{statistics.median(chosen):.2f} (mean {statistics.mean(chosen):.2f}), the first variant "
-        f"{statistics.median(first):.2f} (mean {statistics.mean(first):.2f})"
-    )
-
-
-def _narrowed(layer: Layer, generator: random.Random, friendly: bool) -> Layer:
-    """The layer with fewer channels; images keep their few channels.
-
-    Args:
-        layer: a layer.
-        generator: chooses how many.
-        friendly: whether the widths are of the kind that planning prefers, or any.
-    """
-
-    def narrower(width: int) -> int:
-        lowest = math.ceil(_NARROWEST * width)
-        if width <= 3:
-            return width
-        return generator.choice(
-            friendly_widths(lowest, width) if friendly else range(lowest, width + 1)
-        )
-
-    outputs = narrower(layer.outputs)
-    return replace(
-        layer, inputs=outputs if layer.depthwise else narrower(layer.inputs), outputs=outputs
-    )
 
 
 if __name__ == "__main__":
