@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from support.emulated import COUNTS, KEY, cost, kernel, session
+from support.emulated import COUNTS, FILLS_A_TILE, KEY, cost, kernel, session
 
 from tvm_prune.emulator import EmulatedBoard, check_cpu
 from tvm_prune.errors import BoardError
@@ -28,6 +29,23 @@ def test_costs_are_instructions_exact_and_the_same_on_every_board(tmp_path) -> N
             board.close()
     assert len(set(costs)) == 1
     assert 64 / 4 < costs[0] < 64 * 20
+
+
+def test_costs_do_not_depend_on_how_long_the_environment_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = kernel(FILLS_A_TILE, tmp_path)
+    assert b"memset" in library.read_bytes()
+    costs = []
+    for length in (1, 17, 33, 49):  # the stack begins at multiples of 16
+        monkeypatch.setenv("LONG", length * "x")
+        board = EmulatedBoard("cortex-a72", KEY)
+        try:
+            with session(board) as ours:
+                costs.append(cost(ours, library))
+        finally:
+            board.close()
+    assert len(set(costs)) == 1
 
 
 def test_twice_the_calls_are_twice_the_instructions(tmp_path) -> None:

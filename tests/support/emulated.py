@@ -40,6 +40,13 @@ class Module:
             {statement}
 """
 COUNTS = "for i in range(64):\n                result[i] = result[i] * T.{dtype}(2) + T.{dtype}(1)"
+FILLS_A_TILE = """tile = T.sblock_alloc_buffer((192,), "{dtype}")
+            for i in range(192):
+                tile[i] = T.{dtype}(0)
+            tile[T.Cast("int32", result[0])] = T.{dtype}(1)
+            for i in range(64):
+                result[i] = tile[T.Cast("int32", result[i])]"""
+"""The C library fills the tile, which lies on the stack."""
 ENDLESS = "while result[0] < T.float32(2):\n                result[0] = T.float32(0)"
 ABORTS = 'T.evaluate(T.call_extern("int32", "abort"))'
 

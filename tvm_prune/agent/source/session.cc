@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <alloca.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -28,6 +30,9 @@ constexpr int32_t kMismatch = kMagic + 2;
 constexpr int32_t kLongestGreeting = 4096;
 constexpr int kGreetingSeconds = 5;
 
+// Of the stack, on which code runs.
+constexpr uintptr_t kPageBytes = 4096;
+
 // What a process may still do after its client is gone.
 constexpr std::chrono::seconds kGrace{1};
 
@@ -36,6 +41,16 @@ using Clock = std::chrono::steady_clock;
 // Several agents may share a folder, but no port.
 std::string Prefix(const Options& options) {
   return "session-" + std::to_string(options.port) + "-";
+}
+
+// Serve from one place within a page of the stack, however long the environment and the arguments
+// are that lie above it: where a tile on the stack begins decides how many steps the C library takes
+// to fill it.
+void ServeFromFixedPlace(int connection) {
+  const auto frame = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  volatile char* gap = static_cast<char*>(alloca(frame % kPageBytes + 1));
+  *gap = 0;
+  tvm::ffi::Function::GetGlobalRequired("rpc.ServerLoop")(connection);
 }
 
 [[noreturn]] void RunSession(const Descriptor& connection, const Options& options,
@@ -47,7 +62,7 @@ std::string Prefix(const Options& options) {
   try {
     if (chdir(folder.c_str()) != 0) _exit(1);
     RegisterFunctions(options, folder);
-    tvm::ffi::Function::GetGlobalRequired("rpc.ServerLoop")(connection.number());
+    ServeFromFixedPlace(connection.number());
   } catch (const std::exception& error) {
     std::cerr << error.what() << std::endl;
     _exit(1);
