@@ -57,7 +57,37 @@ BODIES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "a step that is read twice": (
         "c = Conv(x, w) d = Mul(c, scale) e = Add(d, shift) y = Add(e, d)",
         {"w": CONV["w"], "scale": SCALE, "shift": SHIFT},
+        ["relax.nn.conv2d", "relax.add", "relax.add"],
+    ),
+    "a layer that is read twice": (
+        "c = Conv(x, w) d = Mul(c, scale) e = Add(d, shift) y = Add(e, c)",
+        {"w": CONV["w"], "scale": SCALE, "shift": SHIFT},
         ["relax.nn.conv2d", "relax.multiply", "relax.add", "relax.add"],
+    ),
+    "a scale alone": (
+        "c = Conv(x, w) y = Div(c, scale)",
+        {"w": CONV["w"], "scale": SCALE},
+        ["relax.nn.conv2d"],
+    ),
+    "a batch norm behind no layer": (
+        "c = Concat <axis=1> (x, x) y = BatchNormalization(c, gamma, beta, mean, variance)",
+        NORM,
+        ["relax.concat", "relax.multiply", "relax.add"],
+    ),
+    "a division": (
+        "r = Relu(x) y = Div(r, scale)",
+        {"scale": SCALE[:3]},
+        ["relax.nn.relu", "relax.multiply"],
+    ),
+    "shifts alone": (
+        "r = Relu(x) d = Add(r, shift) e = Sub(d, wide) y = Add(e, shift)",
+        {"shift": SHIFT[:3], "wide": weight(8, 8)},
+        ["relax.nn.relu", "relax.add"],
+    ),
+    "a step that widens": (
+        "r = Relu(x) d = Mul(r, wide) e = Add(d, wide) f = Add(e, wide) y = Mul(f, wide)",
+        {"wide": weight(2, 3, 1, 1)},
+        ["relax.nn.relu", "relax.multiply", "relax.multiply", "relax.add"],
     ),
     "more axes": (
         "f = Flatten(x) d = Gemm(f, w, b) e = Mul(d, deep) y = Add(e, deep)",
@@ -77,7 +107,7 @@ def ops(module: IRModule) -> list[str]:
 
 
 @pytest.mark.parametrize(("body", "weights", "expected"), BODIES.values(), ids=BODIES)
-def test_only_scales_of_whole_channels_are_folded(
+def test_no_more_than_what_is_needed_is_left(
     body: str, weights: dict[str, Any], expected: list[str]
 ) -> None:
     assert ops(inference_form(load(onnx_model(body, weights)))) == expected

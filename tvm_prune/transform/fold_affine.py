@@ -1,10 +1,10 @@
-"""Scaling and shifting of a layer's channels, folded into the layer's weights."""
+"""Scaling and shifting by constants, folded into the weights of a layer or into one another."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,32 +38,79 @@ _LAYERS: Mapping[str, _Layer] = {
 }
 """Layers that can be scaled, with the layouts that importers write: OIW, OIHW, and (in, out)."""
 
-_STEPS: Mapping[str, Callable[[Array, Array, Array], tuple[Array, Array]]] = {
-    "relax.add": lambda scale, shift, value: (scale, shift + value),
-    "relax.subtract": lambda scale, shift, value: (scale, shift - value),
-    "relax.multiply": lambda scale, shift, value: (scale * value, shift * value),
-    "relax.divide": lambda scale, shift, value: (scale / value, shift / value),
+
+@dataclass(frozen=True)
+class _Step:
+    """An op with a constant.
+
+    Attributes:
+        affine: scale and shift after it, from those before it and the constant.
+        cost: of doing it for an element, that of an addition being one.
+    """
+
+    affine: Callable[[Array, Array, Array], tuple[Array, Array]]
+    cost: int = 1
+
+
+_STEPS: Mapping[str, _Step] = {
+    "relax.add": _Step(lambda scale, shift, value: (scale, shift + value)),
+    "relax.subtract": _Step(lambda scale, shift, value: (scale, shift - value)),
+    "relax.multiply": _Step(lambda scale, shift, value: (scale * value, shift * value)),
+    "relax.divide": _Step(lambda scale, shift, value: (scale / value, shift / value), cost=4),
 }
-"""What an op with a constant does to scale and shift."""
 
 
 @dataclass(frozen=True)
 class _Affine:
-    """``scale * layer + shift``, one scale and one shift for every channel."""
+    """``scale * data + shift``, where both are constants that data's shape holds.
 
-    layer: Any
+    Attributes:
+        data: a variable.
+        scale: one value, or any shape that broadcasts to that of `data`.
+        shift: likewise.
+        cost: of the steps that it was written in, for each element.
+        layer: what computes `data`, where its weights can take the scale.
+    """
+
+    data: Any
     scale: Array
     shift: Array
-    steps: int
+    cost: int
+    layer: Any | None = None
+
+    @classmethod
+    def of(cls, data: Any, layer: Any | None = None) -> _Affine:
+        """The data as it is."""
+        return cls(data, np.ones(1), np.zeros(1), 0, layer)
+
+    @property
+    def has_scale(self) -> bool:
+        return not np.all(self.scale == 1)
+
+    @property
+    def has_shift(self) -> bool:
+        return bool(np.any(self.shift != 0))
+
+    @property
+    def is_worthwhile(self) -> bool:
+        """Whether it costs less at once than in the steps that it was written in."""
+        return self.cost > (self.has_scale and self.layer is None) + self.has_shift
+
+    def then(self, name: str, constant: Array) -> _Affine:
+        """The same after another step."""
+        step = _STEPS[name]
+        scale, shift = step.affine(self.scale, self.shift, constant.astype(np.float64))
+        return replace(self, scale=scale, shift=shift, cost=self.cost + step.cost)
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldAffine")
 class FoldAffine:
-    """Fold additions and multiplications by constants per channel into the layer before them.
+    """Fold additions and multiplications by constants into the layer before them, or one another.
 
     ``FoldBatchnormToConv2D`` folds a batch norm that follows a convolution directly; with a bias in
-    between, or behind a dense layer, four operations an element are left. Here all of them become
-    one addition, and the scale goes into the weights.
+    between, or behind a dense layer, four operations an element are left, one of which divides.
+    Here all of them become one addition, and the scale goes into the weights. Where no layer can
+    take it, as behind a concatenation, a multiplication and an addition are left.
     """
 
     def transform_module(self, module: IRModule, _context: Any) -> IRModule:
@@ -80,52 +127,62 @@ class _Folder(PyExprMutator):  # type: ignore[misc]
         self._affine: dict[Any, _Affine] = {}
 
     def visit_var_binding_(self, binding: Any) -> None:
-        """Follow chains of steps; write what they come to where they end."""
-        found = self._found(binding.value)
+        """Follow chains of steps; write what they come to where that is worthwhile."""
+        found = self._found(binding)
         if found is not None:
             self._affine[binding.var] = found
-        if found is None or found.steps < 2 or np.all(found.scale == 1):
+        if found is not None and found.is_worthwhile:
+            self.set_var_remap(binding.var, self.builder_.emit(self._written(found)))
+        else:
             super().visit_var_binding_(binding)
-            return
-        layer = _LAYERS[found.layer.op.name]
-        data, weights = found.layer.args
-        scaled = layer.scaled(weights.value.numpy(), found.scale).astype(str(weights.ty.dtype))
-        call = relax.Call(
-            found.layer.op,
-            [self.visit_expr(data), relax.const(scaled)],
-            found.layer.attrs,
-            found.layer.ty_args,
-        )
-        shape = (-1, *(1,) * (-1 - layer.axis))
-        shift = relax.const(found.shift.reshape(shape).astype(str(weights.ty.dtype)))
-        folded = relax.op.add(self.builder_.emit(call), shift)
-        self.set_var_remap(binding.var, self.builder_.emit(folded))
 
-    def _found(self, value: Any) -> _Affine | None:
+    def _found(self, binding: Any) -> _Affine | None:
+        value = binding.value
         name = getattr(getattr(value, "op", None), "name", "")
-        if name in _LAYERS and isinstance(value.args[1], GenericConst):
-            return _unscaled(value)
+        if name in _LAYERS:
+            return _Affine.of(binding.var, value) if _takes_a_scale(value) else None
         if name not in _STEPS or not isinstance(value.args[1], GenericConst):
             return None
-        before = self._affine.get(value.args[0])
-        if before is None or self._uses[value.args[0]] != 1:
-            return None
-        layer = _LAYERS[before.layer.op.name]
-        constant = _per_channel(value.args[1].value.numpy(), layer.axis, before.scale.size)
-        if constant is None or len(value.ty.shape.values) != len(before.layer.ty.shape.values):
-            return None
-        return _Affine(
-            before.layer, *_STEPS[name](before.scale, before.shift, constant), before.steps + 1
-        )
+        data, constant = value.args[0], value.args[1].value.numpy()
+        before = self._affine.get(data)
+        if before is None or self._uses[data] != 1 or not _suits(constant, before.layer):
+            before = _Affine.of(data)
+        return before.then(name, constant) if _is_of_its_type(value, data) else None
+
+    def _written(self, found: _Affine) -> Any:
+        """The expression; all of it but the last operation is emitted."""
+        scale, shift = found.scale, found.shift
+        if found.layer is not None:
+            axis, channels = _LAYERS[found.layer.op.name].axis, _channels(found.layer)
+            scale, shift = (np.broadcast_to(each.ravel(), channels) for each in (scale, shift))
+            result = self._scaled(found.layer, scale)
+            shift = shift.reshape(-1, *(1,) * (-1 - axis))
+        else:
+            result = self.visit_expr(found.data)
+            if found.has_scale:
+                result = relax.op.multiply(result, _constant(scale, found.data))
+        if found.has_shift:
+            result = relax.op.add(self.builder_.emit(result), _constant(shift, found.data))
+        return result
+
+    def _scaled(self, call: Any, scale: Array) -> Any:
+        """A layer, its weights scaled."""
+        data, weights = call.args
+        scaled = _LAYERS[call.op.name].scaled(weights.value.numpy(), scale)
+        arguments = [self.visit_expr(data), _constant(scaled, weights)]
+        return relax.Call(call.op, arguments, call.attrs, call.ty_args)
 
 
-def _unscaled(call: Any) -> _Affine | None:
+def _constant(values: Array, like: Any) -> Any:
+    """A constant of another expression's data type."""
+    return relax.const(values.astype(str(like.ty.dtype)))
+
+
+def _takes_a_scale(call: Any) -> bool:
+    """Whether a layer's weights are known, its output of known shape, its layout the usual one."""
     layer, ty = _LAYERS[call.op.name], call.ty
-    known = len(ty.shape.values) >= -layer.axis and str(ty.dtype).startswith("float")
-    if not known or not _has_usual_layout(call):
-        return None
-    channels = int(ty.shape.values[layer.axis])
-    return _Affine(call, np.ones(channels), np.zeros(channels), 0)
+    known = isinstance(call.args[1], GenericConst) and len(ty.shape.values) >= -layer.axis
+    return known and str(ty.dtype).startswith("float") and _has_usual_layout(call)
 
 
 def _has_usual_layout(call: Any) -> bool:
@@ -135,12 +192,25 @@ def _has_usual_layout(call: Any) -> bool:
     return (str(attributes.data_layout)[:2], str(attributes.kernel_layout)[:2]) == ("NC", "OI")
 
 
-def _per_channel(value: Array, axis: int, channels: int) -> Array | None:
-    """A constant as one value a channel, or None where it varies along another axis."""
-    padded = value.reshape((1,) * max(0, -axis - value.ndim) + value.shape)
-    if padded.size not in (1, padded.shape[axis]) or padded.shape[axis] not in (1, channels):
-        return None
-    return np.broadcast_to(padded.reshape(-1).astype(np.float64), (channels,))
+def _channels(call: Any) -> int:
+    return int(call.ty.shape.values[_LAYERS[call.op.name].axis])
+
+
+def _suits(constant: Array, layer: Any | None) -> bool:
+    """Whether a layer, if there is one, can take a constant: it varies along its channels alone."""
+    if layer is None:
+        return True
+    axis = _LAYERS[layer.op.name].axis
+    padded = constant.reshape((1,) * max(0, -axis - constant.ndim) + constant.shape)
+    return padded.size == padded.shape[axis] and padded.shape[axis] in (1, _channels(layer))
+
+
+def _is_of_its_type(value: Any, data: Any) -> bool:
+    """Whether a step's result is of floating point, and of its data's shape."""
+    if value.ty.shape is None or data.ty.shape is None:
+        return False
+    shape = list(value.ty.shape.values)
+    return str(value.ty.dtype).startswith("float") and shape == list(data.ty.shape.values)
 
 
 def _uses(function: Any) -> Counter[Any]:
