@@ -74,6 +74,11 @@ BODIES: dict[str, tuple[str, dict[str, Any], list[str]]] = {
         NORM,
         ["relax.concat", "relax.multiply", "relax.add"],
     ),
+    "a batch norm that does nothing": (
+        "c = Concat <axis=1> (x, x) y = BatchNormalization <epsilon=0.0> (c, one, zero, zero, one)",
+        {"one": np.ones(6, "float32"), "zero": np.zeros(6, "float32")},
+        ["relax.concat", "relax.multiply", "relax.add"],
+    ),
     "a division": (
         "r = Relu(x) y = Div(r, scale)",
         {"scale": SCALE[:3]},

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import tvm
-import tvm_ffi
 from numpy.typing import NDArray
 from tvm import IRModule, relax
-from tvm.ir import GenericConst, Var
+from tvm.ir import GenericConst
 from tvm.relax.expr_functor import PyExprMutator, mutator
+
+from tvm_prune.transform.readers import find_readers
 
 Array = NDArray[Any]
 
@@ -45,18 +45,20 @@ class _Step:
 
     Attributes:
         affine: scale and shift after it, from those before it and the constant.
+        scales: whether it changes the scale; else it changes the shift alone.
         cost: of doing it for an element, that of an addition being one.
     """
 
     affine: Callable[[Array, Array, Array], tuple[Array, Array]]
+    scales: bool
     cost: int = 1
 
 
 _STEPS: Mapping[str, _Step] = {
-    "relax.add": _Step(lambda scale, shift, value: (scale, shift + value)),
-    "relax.subtract": _Step(lambda scale, shift, value: (scale, shift - value)),
-    "relax.multiply": _Step(lambda scale, shift, value: (scale * value, shift * value)),
-    "relax.divide": _Step(lambda scale, shift, value: (scale / value, shift / value), cost=4),
+    "relax.add": _Step(lambda scale, shift, value: (scale, shift + value), False),
+    "relax.subtract": _Step(lambda scale, shift, value: (scale, shift - value), False),
+    "relax.multiply": _Step(lambda scale, shift, value: (scale * value, shift * value), True),
+    "relax.divide": _Step(lambda scale, shift, value: (scale / value, shift / value), True, cost=4),
 }
 
 
@@ -64,32 +66,26 @@ _STEPS: Mapping[str, _Step] = {
 class _Affine:
     """``scale * data + shift``, where both are constants that data's shape holds.
 
+    What is written is told by the steps alone, never by the values of constants: at all widths of a
+    model the same kernels are called.
+
     Attributes:
         data: a variable.
+        layer: what computes `data`, where its weights can take the scale.
         scale: one value, or any shape that broadcasts to that of `data`.
         shift: likewise.
+        has_scale: whether there is a step that scales.
+        has_shift: whether there is one that shifts.
         cost: of the steps that it was written in, for each element.
-        layer: what computes `data`, where its weights can take the scale.
     """
 
     data: Any
-    scale: Array
-    shift: Array
-    cost: int
     layer: Any | None = None
-
-    @classmethod
-    def of(cls, data: Any, layer: Any | None = None) -> _Affine:
-        """The data as it is."""
-        return cls(data, np.ones(1), np.zeros(1), 0, layer)
-
-    @property
-    def has_scale(self) -> bool:
-        return not np.all(self.scale == 1)
-
-    @property
-    def has_shift(self) -> bool:
-        return bool(np.any(self.shift != 0))
+    scale: Array = field(default_factory=lambda: np.ones(1))
+    shift: Array = field(default_factory=lambda: np.zeros(1))
+    has_scale: bool = False
+    has_shift: bool = False
+    cost: int = 0
 
     @property
     def is_worthwhile(self) -> bool:
@@ -100,7 +96,14 @@ class _Affine:
         """The same after another step."""
         step = _STEPS[name]
         scale, shift = step.affine(self.scale, self.shift, constant.astype(np.float64))
-        return replace(self, scale=scale, shift=shift, cost=self.cost + step.cost)
+        return replace(
+            self,
+            scale=scale,
+            shift=shift,
+            has_scale=self.has_scale or step.scales,
+            has_shift=self.has_shift or not step.scales,
+            cost=self.cost + step.cost,
+        )
 
 
 @tvm.transform.module_pass(opt_level=0, name="FoldAffine")
@@ -115,15 +118,15 @@ class FoldAffine:
 
     def transform_module(self, module: IRModule, _context: Any) -> IRModule:
         """Return the module with ``main`` folded."""
-        module["main"] = _Folder(module, _uses(module["main"])).visit_expr(module["main"])
+        module["main"] = _Folder(module, find_readers(module["main"])).visit_expr(module["main"])
         return relax.transform.DeadCodeElimination()(module)
 
 
 @mutator
 class _Folder(PyExprMutator):  # type: ignore[misc]
-    def __init__(self, module: IRModule, uses: Counter[Any]) -> None:
+    def __init__(self, module: IRModule, readers: Mapping[Any, list[Any]]) -> None:
         super().__init__(module)
-        self._uses = uses
+        self._readers = readers
         self._affine: dict[Any, _Affine] = {}
 
     def visit_var_binding_(self, binding: Any) -> None:
@@ -140,13 +143,13 @@ class _Folder(PyExprMutator):  # type: ignore[misc]
         value = binding.value
         name = getattr(getattr(value, "op", None), "name", "")
         if name in _LAYERS:
-            return _Affine.of(binding.var, value) if _takes_a_scale(value) else None
+            return _Affine(binding.var, value) if _takes_a_scale(value) else None
         if name not in _STEPS or not isinstance(value.args[1], GenericConst):
             return None
         data, constant = value.args[0], value.args[1].value.numpy()
         before = self._affine.get(data)
-        if before is None or self._uses[data] != 1 or not _suits(constant, before.layer):
-            before = _Affine.of(data)
+        if before is None or len(self._readers[data]) != 1 or not _suits(constant, before.layer):
+            before = _Affine(data)
         return before.then(name, constant) if _is_of_its_type(value, data) else None
 
     def _written(self, found: _Affine) -> Any:
@@ -211,13 +214,3 @@ def _is_of_its_type(value: Any, data: Any) -> bool:
         return False
     shape = list(value.ty.shape.values)
     return str(value.ty.dtype).startswith("float") and shape == list(data.ty.shape.values)
-
-
-def _uses(function: Any) -> Counter[Any]:
-    """How often each variable is read."""
-    counted: Counter[Any] = Counter()
-    for block in function.body.blocks:
-        for binding in block.bindings:
-            tvm_ffi.structural_walk(binding.value, (Var, lambda v: counted.update([v])))
-    tvm_ffi.structural_walk(function.body.body, (Var, lambda v: counted.update([v])))
-    return counted

@@ -6,6 +6,7 @@ import tvm
 from tvm import IRModule, relax
 
 from tvm_prune.model import Model
+from tvm_prune.transform.flatten_concats import FlattenConcats
 from tvm_prune.transform.fold_affine import FoldAffine
 from tvm_prune.transform.fold_constants import FoldConstants
 
@@ -15,6 +16,7 @@ def inference_form(model: Model) -> IRModule:
 
     Batch norms, and whatever else scales or shifts channels by constants, are folded into the
     convolution or dense layer before them; those that remain become element-wise operations.
+    Concatenations of concatenations become one.
     """
     passes = tvm.transform.Sequential(
         [
@@ -23,6 +25,7 @@ def inference_form(model: Model) -> IRModule:
             relax.transform.DecomposeOpsForInference(),
             FoldConstants(),
             FoldAffine(),
+            FlattenConcats(),
         ]
     )
     return passes(model.bound())
