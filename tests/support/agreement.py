@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+import tvm
+from tvm import relax
 
 from support.evaluate import evaluate
 from support.onnx_models import copy_of
 from tvm_prune.frontend import load_onnx
 from tvm_prune.model import Model
+from tvm_prune.transform import inference_form
 
 
 def assert_same_results(proto: onnx.ModelProto, *, tolerance: float = 1e-4, **load: Any) -> Model:
@@ -40,3 +43,15 @@ def assert_same_results(proto: onnx.ModelProto, *, tolerance: float = 1e-4, **lo
         assert scale > 1e-4
         np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * scale)
     return model
+
+
+def assert_inference_form_computes_the_same(proto: onnx.ModelProto) -> None:
+    """Compile the inference form of a model of one input and output; compare with ONNX Runtime."""
+    model = load_onnx(copy_of(proto))
+    (spec,) = model.inputs
+    x = np.random.default_rng(0).standard_normal(spec.shape).astype(spec.dtype)
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    [expected] = session.run(None, {spec.name: x})
+    machine = relax.VirtualMachine(tvm.compile(inference_form(model), target="llvm"), tvm.cpu())
+    actual = machine["main"](tvm.runtime.tensor(x)).numpy()
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)

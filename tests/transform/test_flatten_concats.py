@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import tvm
+from support.agreement import assert_inference_form_computes_the_same
 from support.onnx_models import onnx_model, weight
 from tvm import IRModule, relax
 
@@ -79,14 +79,7 @@ def test_concatenations_that_nothing_needs_whole_are_read_in_parts(
 def test_flattening_changes_nothing_that_is_computed(
     body: str, weights: dict[str, Any], expected: list[int]
 ) -> None:
-    proto = onnx_model(body, weights)
-    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype("float32")
-    [wanted] = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
-    machine = relax.VirtualMachine(
-        tvm.compile(inference_form(load(proto)), target="llvm"), tvm.cpu()
-    )
-    found = machine["main"](tvm.runtime.tensor(x)).numpy()
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    assert_inference_form_computes_the_same(onnx_model(body, weights))
 
 
 def test_a_result_that_is_extended_stays_whole() -> None:

@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import tvm
+from support.agreement import assert_inference_form_computes_the_same
 from support.onnx_models import onnx_model, weight
 from tvm import IRModule, relax
 
@@ -122,14 +122,7 @@ def test_no_more_than_what_is_needed_is_left(
 def test_folding_changes_nothing_that_is_computed(
     body: str, weights: dict[str, Any], expected: list[str]
 ) -> None:
-    proto = onnx_model(body, weights)
-    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype("float32")
-    [wanted] = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": x})
-    machine = relax.VirtualMachine(
-        tvm.compile(inference_form(load(proto)), target="llvm"), tvm.cpu()
-    )
-    found = machine["main"](tvm.runtime.tensor(x)).numpy()
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert_inference_form_computes_the_same(onnx_model(body, weights))
 
 
 def test_a_module_without_layers_stays_as_it_is() -> None:
