@@ -8,7 +8,7 @@ and for nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm_prune.channels.labelling import input_count
 from tvm_prune.errors import PlanError
 from tvm_prune.model import Model
+from tvm_prune.transform.bindings import find_readers, op_name, values_of, variables_in
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,7 @@ class Block:
 def find_blocks(model: Model) -> list[Block]:
     """Blocks of a model, in program order."""
     function = model.module["main"]
-    values = {binding.var: binding.value for binding in _bindings(function)}
-    readers: dict[Any, list[Any]] = {}
-    for variable, value in values.items():
-        for read in _variables(value):
-            readers.setdefault(read, []).append(variable)
-    for result in _variables(function.body.body):
-        readers.setdefault(result, []).append(None)
+    values, readers = values_of(function), find_readers(function)
     parameters = set(function.params[input_count(function) :])
     found = []
     for variable, value in values.items():
@@ -68,15 +63,16 @@ def drop_block(model: Model, block: Block) -> Model:
         PlanError: if the model does not have the block.
     """
     function = model.module["main"]
-    joins = [b for b in _bindings(function) if b.var.name == block.join and _is_sum(b.value)]
+    computed = values_of(function).items()
+    joins = [value for var, value in computed if var.name == block.join and _is_sum(value)]
     if len(joins) != 1 or not set(block.parameters) <= set(model.parameters):
         raise PlanError(f"The model '{model.name}' has no block '{block.name}' that can go.")
     module = model.module.clone()
-    module["main"] = _Dropper(module, joins[0].value, 1 - block.operand).visit_expr(function)
+    module["main"] = _Dropper(module, joins[0], 1 - block.operand).visit_expr(function)
     passes = [relax.transform.CanonicalizeBindings(), relax.transform.DeadCodeElimination()]
     module = tvm.transform.Sequential(passes)(module)
     left = module["main"]
-    used = {v for binding in _bindings(left) for v in _variables(binding.value)}
+    used = {v for value in values_of(left).values() for v in variables_in(value)}
     inputs = input_count(left)
     params = [p for i, p in enumerate(left.params) if i < inputs or p in used]
     module["main"] = relax.Function(params, left.body, left.ret_ty, attrs=left.attrs)
@@ -97,38 +93,20 @@ def _own(
         if variable in own or by_others - ({join} if variable.same_as(start) else set()):
             continue
         own.add(variable)
-        waiting += _variables(values[variable]) if variable in values else []
+        waiting += variables_in(values[variable]) if variable in values else []
         # A variable that several of the block's own read is reached again from the last of them.
     return own
 
 
 def _is_sum(value: Any) -> bool:
     """Whether two tensors of one shape, none of them a parameter, are added."""
-    if not isinstance(value, relax.Call) or getattr(value.op, "name", "") != "relax.add":
+    if op_name(value) != "relax.add":
         return False
     left, right = value.args
     if not (isinstance(left, relax.Var) and isinstance(right, relax.Var)) or left.same_as(right):
         return False
     shapes = [[int(extent) for extent in part.ty.shape.values] for part in (left, right)]
     return shapes[0] == shapes[1] and len(shapes[0]) > 1
-
-
-def _bindings(function: Any) -> Iterator[Any]:
-    for block in function.body.blocks:
-        yield from block.bindings
-
-
-def _variables(expr: Any) -> list[Any]:
-    """Variables that an expression reads."""
-    if isinstance(expr, relax.Var):
-        return [expr]
-    if isinstance(expr, relax.Tuple):
-        return [variable for part in expr.fields for variable in _variables(part)]
-    if isinstance(expr, relax.TupleGetItem):
-        return _variables(expr.tuple_value)
-    if isinstance(expr, relax.Call):
-        return [variable for argument in expr.args for variable in _variables(argument)]
-    return []
 
 
 def _common(names: list[str]) -> str:

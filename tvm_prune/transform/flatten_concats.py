@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import tvm
 from tvm import IRModule, relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvm_prune.transform.readers import find_readers
+from tvm_prune.transform.bindings import find_readers, op_name, values_of
 
 _FUSED = frozenset(
     {
@@ -37,16 +36,16 @@ class FlattenConcats:
 
     def transform_module(self, module: IRModule, _context: Any) -> IRModule:
         """Return the module with ``main`` flattened."""
-        main = module["main"]
-        module["main"] = _Flattener(module, find_readers(main)).visit_expr(main)
+        module["main"] = _Flattener(module).visit_expr(module["main"])
         return relax.transform.DeadCodeElimination()(module)
 
 
 @mutator
 class _Flattener(PyExprMutator):  # type: ignore[misc]
-    def __init__(self, module: IRModule, readers: Mapping[Any, list[Any]]) -> None:
+    def __init__(self, module: IRModule) -> None:
         super().__init__(module)
-        self._readers = readers
+        self._values = values_of(module["main"])
+        self._readers = find_readers(module["main"])
         self._parts: dict[Any, list[Any]] = {}
 
     def visit_var_binding_(self, binding: Any) -> None:
@@ -67,15 +66,14 @@ class _Flattener(PyExprMutator):  # type: ignore[misc]
 
     def _may_be_read_in_parts(self, data: Any, axis: int) -> bool:
         """Whether nothing needs a concatenation whole, if others read its parts."""
-        others = [each for each in self._readers[data] if _axis(each) != axis]
-        return len(others) <= 1 and all(
-            getattr(getattr(each, "op", None), "name", "") in _FUSED for each in others
-        )
+        values = [self._values.get(reader) for reader in self._readers[data]]
+        others = [value for value in values if _axis(value) != axis]
+        return len(others) <= 1 and all(op_name(value) in _FUSED for value in others)
 
 
 def _axis(value: Any) -> int | None:
     """The axis of a concatenation of several variables, counted from the first one."""
-    if getattr(getattr(value, "op", None), "name", "") != "relax.concat":
+    if op_name(value) != "relax.concat":
         return None
     if not isinstance(value.args[0], relax.Tuple) or value.attrs.axis is None:
         return None

@@ -13,7 +13,7 @@ from tvm import IRModule, relax
 from tvm.ir import GenericConst
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
-from tvm_prune.transform.readers import find_readers
+from tvm_prune.transform.bindings import find_readers, op_name
 
 Array = NDArray[Any]
 
@@ -118,15 +118,15 @@ class FoldAffine:
 
     def transform_module(self, module: IRModule, _context: Any) -> IRModule:
         """Return the module with ``main`` folded."""
-        module["main"] = _Folder(module, find_readers(module["main"])).visit_expr(module["main"])
+        module["main"] = _Folder(module).visit_expr(module["main"])
         return relax.transform.DeadCodeElimination()(module)
 
 
 @mutator
 class _Folder(PyExprMutator):  # type: ignore[misc]
-    def __init__(self, module: IRModule, readers: Mapping[Any, list[Any]]) -> None:
+    def __init__(self, module: IRModule) -> None:
         super().__init__(module)
-        self._readers = readers
+        self._readers = find_readers(module["main"])
         self._affine: dict[Any, _Affine] = {}
 
     def visit_var_binding_(self, binding: Any) -> None:
@@ -140,8 +140,7 @@ class _Folder(PyExprMutator):  # type: ignore[misc]
             super().visit_var_binding_(binding)
 
     def _found(self, binding: Any) -> _Affine | None:
-        value = binding.value
-        name = getattr(getattr(value, "op", None), "name", "")
+        value, name = binding.value, op_name(binding.value)
         if name in _LAYERS:
             return _Affine(binding.var, value) if _takes_a_scale(value) else None
         if name not in _STEPS or not isinstance(value.args[1], GenericConst):

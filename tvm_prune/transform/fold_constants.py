@@ -17,6 +17,7 @@ from tvm.ir import GenericConst
 from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm.tirx import FloatImm, IntImm
 
+from tvm_prune.transform.bindings import op_name
 from tvm_prune.transform.constant_values import EVALUATE, FILL, LARGEST_FILL, Evaluate
 
 
@@ -25,7 +26,7 @@ class FoldingMutator(PyExprMutator):  # type: ignore[misc]
 
     def folded(self, call: Any) -> Any:
         """The value of a call, or the call itself where it depends on more than constants."""
-        name = getattr(getattr(call, "op", None), "name", "")
+        name = op_name(call)
         if name in ("relax.shape_of", "relax.size", "relax.tensor_to_shape"):
             return self._shape_query(call, name)
         evaluate = EVALUATE.get(name) or self._fill(call, name)
